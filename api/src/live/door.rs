@@ -1,0 +1,128 @@
+//! The routes, and what both doors ask before they open.
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::ws::{WebSocket, WebSocketUpgrade};
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use axum::{Json, Router};
+use hub_domain::limits::SOCKET_FRAME_BYTES_MAX;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::fan_out::start;
+use super::{plain, socket_io};
+use crate::Api;
+
+/// `/ws/messages/` and `/socket.io/`, each also without the last slash.
+pub fn routes() -> Router<Api> {
+    Router::new()
+        .route("/ws/messages", get(open_plain))
+        .route("/ws/messages/", get(open_plain))
+        .route("/socket.io", any(open_socket_io))
+        .route("/socket.io/", any(open_socket_io))
+}
+
+type Upgrade = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
+
+#[derive(Default, Deserialize)]
+struct PlainQuery {
+    token: Option<String>,
+}
+
+async fn open_plain(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    query: Result<Query<PlainQuery>, QueryRejection>,
+    upgrade: Upgrade,
+) -> Response {
+    if let Err(refusal) = check_origin(&api, &headers) {
+        return *refusal;
+    }
+    let token = query.ok().and_then(|Query(query)| query.token);
+    match upgrade {
+        Ok(upgrade) => accept(&api, upgrade, async move |api, socket| {
+            plain::serve(api, socket, token).await;
+        }),
+        Err(rejection) => rejection.into_response(),
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct SocketIoQuery {
+    #[serde(rename = "EIO")]
+    version: String,
+    transport: String,
+    sid: Option<String>,
+}
+
+async fn open_socket_io(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    query: Result<Query<SocketIoQuery>, QueryRejection>,
+    upgrade: Upgrade,
+) -> Response {
+    if let Err(refusal) = check_origin(&api, &headers) {
+        return *refusal;
+    }
+    let Query(query) = query.unwrap_or_default();
+    if query.transport != "websocket" {
+        return refuse(0, "Transport unknown");
+    }
+    if query.version != "4" {
+        return refuse(5, "Unsupported protocol version");
+    }
+    if query.sid.is_some() {
+        // A session can only be continued from polling, which is not served.
+        return refuse(1, "Session ID unknown");
+    }
+    match upgrade {
+        Ok(upgrade) => accept(&api, upgrade, socket_io::serve),
+        Err(_) => refuse(3, "Bad request"),
+    }
+}
+
+/// An error in the words of Engine.IO.
+fn refuse(code: u8, message: &str) -> Response {
+    let body = Json(json!({"code": code, "message": message}));
+    (StatusCode::BAD_REQUEST, body).into_response()
+}
+
+/// Browsers do not apply CORS to WebSockets: who may connect is ours to check. Programs send no
+/// origin.
+fn check_origin(api: &Api, headers: &HeaderMap) -> Result<(), Box<Response>> {
+    let Some(origin) = headers.get(header::ORIGIN) else {
+        return Ok(());
+    };
+    let server = &api.settings().server;
+    if origin
+        .to_str()
+        .is_ok_and(|origin| server.allows_origin(origin))
+    {
+        return Ok(());
+    }
+    let body = json!({"error": {
+        "code": "FORBIDDEN",
+        "message": "This origin may not open live connections",
+        "retryable": false,
+    }});
+    Err(Box::new(
+        (StatusCode::FORBIDDEN, Json(body)).into_response(),
+    ))
+}
+
+fn accept<S, F>(api: &Api, upgrade: WebSocketUpgrade, serve: S) -> Response
+where
+    S: FnOnce(Api, WebSocket) -> F + Send + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    start(api);
+    let api = api.clone();
+    upgrade
+        .max_frame_size(SOCKET_FRAME_BYTES_MAX)
+        .max_message_size(SOCKET_FRAME_BYTES_MAX)
+        .on_upgrade(move |socket| serve(api, socket))
+}

@@ -1,0 +1,271 @@
+//! Registering, logging in, refreshing, logging out, and who am I (contract 2.1).
+
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use chrono::Utc;
+use hub_domain::envelope::Meta;
+use hub_domain::id::{SessionId, UserId, login_stream};
+use hub_domain::limits::EMAIL_CHARS_MAX;
+use hub_store::Error;
+use hub_store::session::{Exchanged, Pair};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::auth::{Caller, Claims, TokenError, issue, token_hash, verify_refresh};
+use crate::error::{Failing, Problem};
+use crate::input::Object;
+use crate::password::weakness;
+use crate::request::RequestId;
+use crate::{Api, view};
+
+/// How long a fresh pair is held back, and how long its twin request gets the same one. A browser
+/// that meets an expired token twice at once refreshes twice at once, and the loser of a strict
+/// rotation would log the person out (contract 1.5). The pair leaves only when the window is over,
+/// so whoever comes after the answer comes too late, and sequential reuse is refused for certain.
+const TWIN_WINDOW: Duration = Duration::from_millis(250);
+
+const REGISTERING: Failing = Failing::for_good("REGISTRATION_FAILED", "Registration failed");
+const LOGGING_IN: Failing = Failing::for_good("INTERNAL_ERROR", "Internal server error");
+const REFRESHING: Failing = Failing::for_good("INTERNAL_ERROR", "Internal server error");
+const LOGGING_OUT: Failing = Failing::retryable("LOGOUT_FAILED", "Logout failed");
+const LOOKING_UP: Failing =
+    Failing::retryable("USER_INFO_FAILED", "Failed to get user information");
+
+/// The routes.
+pub fn routes() -> Router<Api> {
+    Router::new()
+        .route("/api/auth/register", post(register))
+        .route("/api/auth/login", post(login))
+        .route("/api/auth/refresh", post(refresh))
+        .route("/api/auth/logout", post(logout))
+        .route("/api/auth/me", get(me))
+}
+
+async fn register(
+    State(api): State<Api>,
+    request: RequestId,
+    body: Object,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    let email = email(&body)?;
+    let password = body.required("password", "Password")?;
+    if let Some(weakness) = weakness(password) {
+        return Err(Problem::field("password", weakness));
+    }
+    let stream = login_stream(&email);
+    let taken = || {
+        let message = "A user with this e-mail address already exists";
+        Problem::new(StatusCode::CONFLICT, "USER_EXISTS", message)
+    };
+    // The stream decides below; looking first only saves the hashing.
+    let existing = api.store().login(stream).await;
+    if existing
+        .map_err(|error| REGISTERING.because(error))?
+        .is_some()
+    {
+        return Err(taken());
+    }
+    let hash = api.hasher().hash(password.to_owned()).await;
+    let hash = hash.ok_or_else(|| REGISTERING.problem())?;
+    let user = UserId(Uuid::now_v7());
+    let meta = Meta {
+        actor: Some(user.0),
+        ..request.meta()
+    };
+    let login = api
+        .store()
+        .register(stream, user, &email, &hash, meta.clone())
+        .await
+        .map_err(|error| match error {
+            Error::Conflict { .. } => taken(),
+            error => REGISTERING.because(error),
+        })?;
+    let claims = Claims { user, email };
+    let pair = begin_session(&api, &claims, meta, REGISTERING).await?;
+    let user = view::user(user, &claims.email, login.created_at, login.updated_at);
+    let body = json!({ "user": user, "tokens": tokens(&pair) });
+    Ok((StatusCode::CREATED, Json(body)))
+}
+
+async fn login(
+    State(api): State<Api>,
+    request: RequestId,
+    body: Object,
+) -> Result<Json<Value>, Problem> {
+    let email = email(&body)?;
+    let password = body.required("password", "Password")?;
+    let login = api.store().login(login_stream(&email)).await;
+    let login = login.map_err(|error| LOGGING_IN.because(error))?;
+    let hash = login.as_ref().map(|login| login.password_hash.clone());
+    let is_right = api.hasher().verify(password.to_owned(), hash).await;
+    // One answer for both, so that nobody learns who has an account.
+    let Some(login) = login.filter(|_| is_right) else {
+        return Err(Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "AUTHENTICATION_FAILED",
+            "Invalid e-mail or password",
+        ));
+    };
+    let claims = Claims {
+        user: login.user,
+        email,
+    };
+    let meta = Meta {
+        actor: Some(login.user.0),
+        ..request.meta()
+    };
+    let pair = begin_session(&api, &claims, meta, LOGGING_IN).await?;
+    let user = view::user(
+        login.user,
+        &claims.email,
+        login.created_at,
+        login.updated_at,
+    );
+    Ok(Json(json!({ "user": user, "tokens": tokens(&pair) })))
+}
+
+async fn refresh(State(api): State<Api>, body: Object) -> Result<Json<Value>, Problem> {
+    let presented = body.required("refreshToken", "Refresh token")?;
+    let settings = &api.settings().auth;
+    let claims = verify_refresh(settings, presented).map_err(|error| match error {
+        TokenError::Expired => refused("Refresh token has expired"),
+        TokenError::Invalid => refused("Invalid refresh token"),
+    })?;
+    let login = api.store().login(login_stream(&claims.email)).await;
+    let login = login.map_err(|error| REFRESHING.because(error))?;
+    if login.is_none_or(|login| login.user != claims.user) {
+        return Err(refused("Invalid refresh token"));
+    }
+    let fresh = issue(settings, &claims, Utc::now()).ok_or_else(|| REFRESHING.problem())?;
+    let exchanged = api
+        .store()
+        .exchange_refresh_token(
+            claims.user,
+            token_hash(presented),
+            TWIN_WINDOW,
+            settings.reuse_window,
+            |_| fresh,
+        )
+        .await
+        .map_err(|error| REFRESHING.because(error))?;
+    let pair = match exchanged {
+        Exchanged::New(pair) => {
+            tokio::time::sleep(TWIN_WINDOW).await;
+            pair
+        }
+        Exchanged::Same(pair) => pair,
+        Exchanged::Refused => return Err(refused("Invalid refresh token")),
+    };
+    // Both forms: one generation of clients reads the top level, another `tokens`.
+    Ok(Json(json!({
+        "accessToken": pair.access,
+        "refreshToken": pair.refresh,
+        "tokens": tokens(&pair),
+    })))
+}
+
+async fn logout(
+    State(api): State<Api>,
+    request: RequestId,
+    body: Object,
+) -> Result<Json<Value>, Problem> {
+    let presented = body.required("refreshToken", "Refresh token")?;
+    // A token that does not verify has nothing left to revoke.
+    if let Ok(claims) = verify_refresh(&api.settings().auth, presented) {
+        let revoked = api
+            .store()
+            .revoke_refresh_token(claims.user, token_hash(presented))
+            .await;
+        revoked.map_err(|error| LOGGING_OUT.because(error))?;
+        tracing::debug!(user = %claims.user, request_id = request.0, "logged out");
+    }
+    Ok(Json(json!({ "message": "Logged out successfully" })))
+}
+
+async fn me(State(api): State<Api>, caller: Caller) -> Result<Json<Value>, Problem> {
+    let email = caller.email.to_lowercase();
+    let login = api.store().login(login_stream(&email)).await;
+    let login = login.map_err(|error| LOOKING_UP.because(error))?;
+    let Some(login) = login.filter(|login| login.user == caller.user) else {
+        return Err(TokenError::Invalid.into());
+    };
+    // Flat and wrapped: one client keeps the whole body as the user, others unwrap it.
+    let user = view::user(login.user, &email, login.created_at, login.updated_at);
+    let mut body = user.clone();
+    body["user"] = user;
+    Ok(Json(body))
+}
+
+fn refused(message: &'static str) -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, "TOKEN_REFRESH_FAILED", message)
+}
+
+fn tokens(pair: &Pair) -> Value {
+    json!({ "accessToken": pair.access, "refreshToken": pair.refresh })
+}
+
+async fn begin_session(
+    api: &Api,
+    claims: &Claims,
+    meta: Meta,
+    failing: Failing,
+) -> Result<Pair, Problem> {
+    let issued = issue(&api.settings().auth, claims, Utc::now());
+    let (pair, token) = issued.ok_or_else(|| failing.problem())?;
+    let session = SessionId(Uuid::now_v7());
+    api.store()
+        .start_session(claims.user, session, &token, meta)
+        .await
+        .map_err(|error| failing.because(error))?;
+    Ok(pair)
+}
+
+/// The normalised address in a body. Any `local@domain.tld` will do: only mail can tell more.
+fn email(body: &Object) -> Result<String, Problem> {
+    let email = body.required("email", "E-mail")?.trim().to_lowercase();
+    let is_plausible = email.chars().count() <= EMAIL_CHARS_MAX
+        && !email
+            .chars()
+            .any(|it| it.is_whitespace() || it.is_control())
+        && email.split_once('@').is_some_and(|(local, domain)| {
+            !local.is_empty()
+                && !domain.contains('@')
+                && domain.contains('.')
+                && domain.split('.').all(|label| !label.is_empty())
+        });
+    if !is_plausible {
+        return Err(Problem::field(
+            "email",
+            "Please enter a valid e-mail address",
+        ));
+    }
+    Ok(email)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_domain_will_do() {
+        let read = |text: &str| {
+            let body = json!({ "email": text }).to_string();
+            email(&Object::parse(body.as_bytes()).unwrap()).ok()
+        };
+        assert_eq!(
+            read(" Ann@Example.COM "),
+            Some("ann@example.com".to_owned())
+        );
+        assert!(read("a@b.test").is_some());
+        assert!(read("a+b@münchen.local").is_some());
+        for odd in [
+            "", "a", "a@b", "@b.c", "a@.c", "a@b.", "a b@c.d", "a@b@c.d", "a@b..c",
+        ] {
+            assert_eq!(read(odd), None, "{odd}");
+        }
+        assert!(read(&format!("{}@b.cd", "a".repeat(251))).is_none());
+    }
+}

@@ -1,0 +1,93 @@
+//! Conversations (contract 2.4).
+
+use std::collections::HashMap;
+
+use axum::extract::State;
+use axum::routing::get;
+use axum::{Json, Router};
+use hub_domain::id::ConversationId;
+use hub_domain::platform::Platform;
+use hub_store::entity::account;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::auth::Caller;
+use crate::error::{Failing, Problem};
+use crate::input::{Id, Params};
+use crate::{Api, view};
+
+const LISTING: Failing = Failing::retryable("FETCH_FAILED", "Failed to fetch conversations");
+const FETCHING: Failing = Failing::retryable("FETCH_FAILED", "Failed to fetch the conversation");
+
+/// The routes.
+pub fn routes() -> Router<Api> {
+    Router::new()
+        .route("/api/conversations", get(list))
+        .route("/api/conversations/{id}", get(one))
+}
+
+async fn list(
+    State(api): State<Api>,
+    caller: Caller,
+    params: Params,
+) -> Result<Json<Value>, Problem> {
+    let (limit, offset) = params.page()?;
+    let platform = match params.get("platform") {
+        Some(name) => Some(name.parse::<Platform>().map_err(|_| {
+            Problem::field(
+                "platform",
+                "platform is not one of the platforms of the hub",
+            )
+        })?),
+        None => None,
+    };
+    let store = api.store();
+    let failed = |error| LISTING.because(error);
+    let accounts: HashMap<Uuid, account::Model> = store
+        .accounts(caller.user, false)
+        .await
+        .map_err(failed)?
+        .into_iter()
+        .map(|account| (account.id, account))
+        .collect();
+    let page = store
+        .conversations(caller.user, platform, limit, offset)
+        .await;
+    let page = page.map_err(failed)?;
+    let key = store.vault().user(caller.user).await.map_err(failed)?;
+    let conversations: Vec<Value> = page
+        .rows
+        .iter()
+        // An account connected between the two questions shows up with the next one.
+        .filter_map(|row| {
+            Some(view::conversation(
+                row,
+                accounts.get(&row.account_id)?,
+                &key,
+            ))
+        })
+        .collect();
+    let count = i64::try_from(conversations.len()).unwrap_or(i64::MAX);
+    Ok(Json(json!({
+        "conversations": conversations,
+        "count": count,
+        "total": page.total,
+        "limit": limit,
+        "offset": offset,
+        "hasMore": offset.saturating_add(count) < page.total,
+    })))
+}
+
+async fn one(State(api): State<Api>, caller: Caller, Id(id): Id) -> Result<Json<Value>, Problem> {
+    let store = api.store();
+    let failed = |error| FETCHING.because(error);
+    let found = store.conversation(caller.user, ConversationId(id)).await;
+    let (row, account) = found.map_err(failed)?.ok_or_else(unknown)?;
+    let key = store.vault().user(caller.user).await.map_err(failed)?;
+    Ok(Json(view::conversation(&row, &account, &key)))
+}
+
+/// There is no such conversation, or it is somebody else's: the caller cannot tell which.
+pub fn unknown() -> Problem {
+    Problem::not_found("CONVERSATION_NOT_FOUND", "Conversation not found")
+}

@@ -1,0 +1,102 @@
+//! Whether the hub is well, its metrics, and the token nobody needs (contract 2.8, 1.7).
+
+use aws_lc_rs::rand;
+use axum::extract::State;
+use axum::http::header::{CONTENT_TYPE, COOKIE, SET_COOKIE};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use chrono::Utc;
+use hub_config::Environment;
+use serde_json::json;
+
+use crate::error::{Failing, Problem};
+use crate::{Api, view};
+
+const MAKING_TOKEN: Failing = Failing::retryable(
+    "CSRF_TOKEN_GENERATION_FAILED",
+    "Failed to generate a CSRF token",
+);
+
+const CSRF_COOKIE: &str = "csrf-token";
+
+/// The routes.
+pub fn routes() -> Router<Api> {
+    Router::new()
+        .route("/health", get(health))
+        .route("/metrics", get(metrics))
+        .route("/api/csrf-token", get(csrf_token))
+}
+
+async fn health(State(api): State<Api>) -> Response {
+    let timestamp = view::timestamp(Utc::now());
+    let store = api.store();
+    let (is_database_up, redis) = tokio::join!(store.is_database_up(), store.bus().is_redis_up());
+    if !is_database_up {
+        let body = json!({
+            "status": "error",
+            "timestamp": timestamp,
+            "error": "Service unavailable",
+        });
+        return (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response();
+    }
+    let redis = match redis {
+        Some(true) => "connected",
+        Some(false) => "disconnected",
+        // One process does in memory what Redis would do for many.
+        None => "in-process",
+    };
+    Json(json!({
+        "status": "ok",
+        "timestamp": timestamp,
+        "services": {
+            "database": "connected",
+            "redis": redis,
+            "websocket": {
+                "status": "active",
+                "connections": api.sockets().connections(),
+                "authenticatedUsers": api.sockets().users(),
+            },
+        },
+    }))
+    .into_response()
+}
+
+async fn metrics(State(api): State<Api>) -> Result<Response, Problem> {
+    let handle = api
+        .metrics()
+        .ok_or_else(|| Problem::not_found("NOT_FOUND", "There is nothing at this address"))?;
+    let headers = [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    Ok((headers, handle.render()).into_response())
+}
+
+/// Existing clients may ask for a token; no route asks for it back, because bearer tokens need none.
+async fn csrf_token(State(api): State<Api>, headers: HeaderMap) -> Result<Response, Problem> {
+    if let Some(token) = csrf_cookie(&headers) {
+        return Ok(Json(json!({ "csrfToken": token })).into_response());
+    }
+    let mut token = [0_u8; 32];
+    rand::fill(&mut token).map_err(|_| MAKING_TOKEN.problem())?;
+    let token = hex::encode(token);
+    let secure = match api.settings().server.environment {
+        Environment::Production => "; Secure",
+        Environment::Development => "",
+    };
+    let cookie =
+        format!("{CSRF_COOKIE}={token}; HttpOnly; SameSite=Strict; Path=/; Max-Age=86400{secure}");
+    let body = Json(json!({ "csrfToken": token }));
+    Ok(([(SET_COOKIE, cookie)], body).into_response())
+}
+
+fn csrf_cookie(headers: &HeaderMap) -> Option<&str> {
+    headers
+        .get_all(COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|text| text.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find(|(name, _)| *name == CSRF_COOKIE)
+        .map(|(_, token)| token)
+        .filter(|token| token.len() == 64 && token.bytes().all(|it| it.is_ascii_hexdigit()))
+}

@@ -1,0 +1,223 @@
+//! Reading messages and marking them read (contract 2.3). Sending is in [`super::send`].
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::{get, patch, post};
+use axum::{Json, Router};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Utc};
+use hub_domain::envelope::Append;
+use hub_domain::event::{ConversationRead, MessageRead};
+use hub_domain::id::{ConversationId, Key, MessageId};
+use hub_domain::limits::PAGE_ROWS_MAX;
+use hub_store::project::Projection;
+use serde_json::{Value, json};
+
+use super::conversations::unknown as unknown_conversation;
+use super::send::send;
+use crate::auth::Caller;
+use crate::error::{Failing, Problem};
+use crate::input::{Id, Params};
+use crate::{Api, view};
+
+const FETCHING: Failing = Failing::retryable("FETCH_FAILED", "Failed to fetch messages");
+const COUNTING: Failing = Failing::retryable("FETCH_FAILED", "Failed to fetch unread counts");
+const MARKING: Failing = Failing::retryable("INTERNAL_ERROR", "Failed to mark as read");
+
+/// The routes.
+pub fn routes() -> Router<Api> {
+    Router::new()
+        .route("/api/messages", get(recent))
+        .route("/api/messages/unread/count", get(unread))
+        .route("/api/messages/{id}", get(thread))
+        .route("/api/messages/{id}/send", post(send))
+        .route("/api/messages/{id}/read", patch(read_message))
+        .route(
+            "/api/messages/conversation/{id}/read",
+            patch(read_conversation),
+        )
+}
+
+/// The newest messages of all accounts. Stored ones: nothing is fetched from a platform here.
+async fn recent(
+    State(api): State<Api>,
+    caller: Caller,
+    params: Params,
+) -> Result<Json<Value>, Problem> {
+    let limit = params.limit(PAGE_ROWS_MAX)?;
+    let since = params.get("since").map(|text| {
+        date_time(text).ok_or_else(|| Problem::field("since", "since must be an ISO 8601 time"))
+    });
+    let since = since.transpose()?;
+    let store = api.store();
+    let failed = |error| FETCHING.because(error);
+    let rows = store.recent_messages(caller.user, since, limit).await;
+    let rows = rows.map_err(failed)?;
+    let key = store.vault().user(caller.user).await.map_err(failed)?;
+    let messages: Vec<Value> = rows
+        .iter()
+        .map(|(row, conversation)| view::message(row, conversation, &key))
+        .collect();
+    Ok(Json(
+        json!({ "count": messages.len(), "messages": messages }),
+    ))
+}
+
+async fn unread(State(api): State<Api>, caller: Caller) -> Result<Json<Value>, Problem> {
+    let unread = api.store().unread(caller.user).await;
+    let unread = unread.map_err(|error| COUNTING.because(error))?;
+    Ok(Json(json!({
+        "total": unread.total,
+        "byPlatform": unread.by_platform,
+    })))
+}
+
+async fn thread(
+    State(api): State<Api>,
+    caller: Caller,
+    Id(id): Id,
+    params: Params,
+) -> Result<Json<Value>, Problem> {
+    let (limit, offset) = params.page()?;
+    let id = ConversationId(id);
+    let store = api.store();
+    let failed = |error| FETCHING.because(error);
+    let found = store.conversation(caller.user, id).await.map_err(failed)?;
+    // The one route where a stranger's conversation is 403 and not 404: clients know it so.
+    let (conversation, _) = found.ok_or_else(|| {
+        let message = "You do not have access to this conversation";
+        Problem::new(StatusCode::FORBIDDEN, "FORBIDDEN", message)
+    })?;
+    let page = store.thread(caller.user, id, limit, offset).await;
+    let page = page.map_err(failed)?;
+    let key = store.vault().user(caller.user).await.map_err(failed)?;
+    let messages: Vec<Value> = page
+        .rows
+        .iter()
+        .map(|row| view::message(row, &conversation, &key))
+        .collect();
+    let count = i64::try_from(messages.len()).unwrap_or(i64::MAX);
+    Ok(Json(json!({
+        "messages": messages,
+        "count": count,
+        "total": page.total,
+        "limit": limit,
+        "offset": offset,
+        "hasMore": offset.saturating_add(count) < page.total,
+    })))
+}
+
+async fn read_message(
+    State(api): State<Api>,
+    caller: Caller,
+    Id(id): Id,
+) -> Result<Json<Value>, Problem> {
+    let store = api.store();
+    let failed = |error| MARKING.because(error);
+    let found = store
+        .message(caller.user, MessageId(id))
+        .await
+        .map_err(failed)?;
+    let (row, conversation, _) =
+        found.ok_or_else(|| Problem::not_found("MESSAGE_NOT_FOUND", "Message not found"))?;
+    if !row.outgoing && !view::is_read_by_user(&row, &conversation) {
+        let event = MessageRead {
+            user: caller.user,
+            conversation: ConversationId(row.conversation_id),
+            message: MessageId(row.id),
+        };
+        let shard = store.sharding().of_user(caller.user);
+        // A message is read once and never becomes unread again.
+        let append = Append::one(shard, event.conversation, event)
+            .once(Key::of(&[b"read", row.id.as_bytes()]))
+            .because(caller.meta());
+        append_and_wait(&api, append).await?;
+    }
+    Ok(Json(json!({
+        "success": true,
+        "message": "Message marked as read",
+    })))
+}
+
+async fn read_conversation(
+    State(api): State<Api>,
+    caller: Caller,
+    Id(id): Id,
+) -> Result<Json<Value>, Problem> {
+    let store = api.store();
+    let id = ConversationId(id);
+    let found = store.conversation(caller.user, id).await;
+    let (row, _) = found
+        .map_err(|error| MARKING.because(error))?
+        .ok_or_else(unknown_conversation)?;
+    if row.unread > 0 {
+        let event = ConversationRead {
+            user: caller.user,
+            conversation: id,
+        };
+        let shard = store.sharding().of_user(caller.user);
+        append_and_wait(&api, Append::one(shard, id, event).because(caller.meta())).await?;
+    }
+    Ok(Json(json!({
+        "success": true,
+        "message": "All messages marked as read",
+    })))
+}
+
+/// Appends, and waits until the next request of this client would see it.
+async fn append_and_wait(api: &Api, append: Append) -> Result<(), Problem> {
+    let store = api.store();
+    let appended = store.append(append).await;
+    let place = appended.map_err(|error| MARKING.because(error))?.place();
+    let wait = api.settings().api.read_wait;
+    let waited = store
+        .wait_for_projection(Projection::Inbox, place, wait)
+        .await;
+    if let Err(error) = waited {
+        // It is in the log; only the waiting failed.
+        tracing::debug!(%error, "waiting for the inbox failed");
+    }
+    Ok(())
+}
+
+/// An ISO 8601 time; without an offset it is UTC, without a time it is midnight.
+fn date_time(text: &str) -> Option<DateTime<Utc>> {
+    // A plus sign that nobody encoded arrives as a space.
+    let text = text.replace(' ', "+");
+    if let Ok(at) = DateTime::parse_from_rfc3339(&text) {
+        return Some(at.to_utc());
+    }
+    let naive = NaiveDateTime::parse_from_str(&text, "%Y-%m-%dT%H:%M:%S%.f");
+    let midnight = || {
+        let date = NaiveDate::parse_from_str(&text, "%Y-%m-%d").ok()?;
+        Some(date.and_time(NaiveTime::MIN))
+    };
+    Some(naive.ok().or_else(midnight)?.and_utc())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_as_clients_write_them() {
+        let read = |text: &str| date_time(text).map(view::timestamp);
+        let at = Some("2026-01-31T09:30:00.123Z".to_owned());
+        assert_eq!(read("2026-01-31T09:30:00.123Z"), at);
+        assert_eq!(read("2026-01-31T10:30:00.123+01:00"), at);
+        assert_eq!(read("2026-01-31T10:30:00.123 01:00"), at);
+        assert_eq!(read("2026-01-31T09:30:00.123"), at);
+        assert_eq!(
+            read("2026-01-31"),
+            Some("2026-01-31T00:00:00.000Z".to_owned())
+        );
+        for odd in [
+            "",
+            "yesterday",
+            "1767225600",
+            "2026-13-01",
+            "2026-01-31T25:00:00Z",
+        ] {
+            assert_eq!(read(odd), None, "{odd}");
+        }
+    }
+}

@@ -1,0 +1,407 @@
+//! Sending a message (contract 2.3, architecture 6).
+//!
+//! The API queues and waits; a worker sends. Once the message is in the log the answer is never a
+//! failure of ours: a client that sees one sends again, and the other side reads it twice.
+
+use std::time::{Duration, Instant};
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use chrono::Utc;
+use hub_domain::envelope::Append;
+use hub_domain::event::{Event, MessageQueued, MessageType, Thread};
+use hub_domain::id::{AccountId, ConversationId, Key, MessageId, Place, UserId};
+use hub_domain::limits::{IDEMPOTENCY_KEY_BYTES_MAX, MESSAGE_TEXT_CHARS_MAX};
+use hub_domain::platform::{Platform, adapter};
+use hub_domain::text;
+use hub_store::Store;
+use hub_store::append::Appended;
+use hub_store::entity::{account, conversation, message};
+use hub_store::signal::Topic;
+use hub_store::vault::DataKey;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::conversations::unknown as unknown_conversation;
+use crate::auth::Caller;
+use crate::error::{Failing, Problem, chain};
+use crate::input::{Id, Object};
+use crate::{Api, view};
+
+const SENDING: Failing = Failing::retryable("SEND_FAILED", "Failed to send the message");
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
+/// Longest pause between two looks at a message, when no hint arrives.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Shortest pause: hints are about everybody's messages, and a busy hub hints all the time.
+const LOOK_PAUSE: Duration = Duration::from_millis(10);
+
+/// What a client wants sent, checked as far as the request alone allows.
+struct Wanted {
+    text: String,
+    has_media: bool,
+    key: Option<String>,
+    is_async: bool,
+}
+
+/// Where it goes.
+struct To {
+    user: UserId,
+    conversation: conversation::Model,
+    account: account::Model,
+    key: DataKey,
+}
+
+/// Queues a message and waits a bounded time for what becomes of it.
+pub async fn send(
+    State(api): State<Api>,
+    caller: Caller,
+    Id(id): Id,
+    headers: HeaderMap,
+    body: Object,
+) -> Result<Response, Problem> {
+    let wanted = Wanted::read(&headers, &body)?;
+    let store = api.store();
+    let failed = |error| SENDING.because(error);
+    let found = store.conversation(caller.user, ConversationId(id)).await;
+    let (conversation, account) = found.map_err(failed)?.ok_or_else(unknown_conversation)?;
+    let to = To {
+        user: caller.user,
+        conversation,
+        account,
+        key: store.vault().user(caller.user).await.map_err(failed)?,
+    };
+    let message = wanted.message(caller.user);
+    // A repetition gets the first one's answer, even if it would be refused by now.
+    let first = match &wanted.key {
+        Some(_) => queued_before(store, caller.user, message)
+            .await
+            .map_err(failed)?,
+        None => None,
+    };
+    if let Some(place) = first {
+        require_same(store, &to, &wanted, place).await?;
+    } else {
+        let append = wanted.append(store, &to, message)?.because(caller.meta());
+        let appended = store.append(append).await.map_err(failed)?;
+        if let (Appended::Repeated(place), Some(_)) = (appended, &wanted.key) {
+            require_same(store, &to, &wanted, place).await?;
+        }
+    }
+    answer(&api, &to, &wanted, message).await
+}
+
+impl Wanted {
+    fn read(headers: &HeaderMap, body: &Object) -> Result<Self, Problem> {
+        let content = body.required("content", "Message content")?.trim();
+        if content.is_empty() {
+            return Err(Problem::field("content", "Message content is required"));
+        }
+        if content.chars().count() > MESSAGE_TEXT_CHARS_MAX {
+            let message =
+                format!("Message content must be at most {MESSAGE_TEXT_CHARS_MAX} characters long");
+            return Err(Problem::field("content", message));
+        }
+        let message_type = body.text("messageType", "Message type")?.unwrap_or("text");
+        let message_type = MessageType::from_name(message_type).ok_or_else(|| {
+            Problem::field(
+                "messageType",
+                "messageType is one of text, image, video, file",
+            )
+        })?;
+        let has_url = body.text("mediaUrl", "Media URL")?.is_some();
+        Ok(Self {
+            text: text::repair(content).into_owned(),
+            has_media: has_url || message_type != MessageType::Text,
+            key: idempotency_key(headers)?,
+            is_async: prefers_async(headers),
+        })
+    }
+
+    /// The name of the message: the same for every repetition under one key.
+    fn message(&self, user: UserId) -> MessageId {
+        MessageId(match &self.key {
+            Some(key) => Uuid::new_v5(&user.0, &[b"send:", key.as_bytes()].concat()),
+            None => Uuid::now_v7(),
+        })
+    }
+
+    /// What goes into the log, unless the platform certainly cannot send it.
+    fn append(&self, store: &Store, to: &To, message: MessageId) -> Result<Append, Problem> {
+        let platform: Platform = to
+            .account
+            .platform
+            .parse()
+            .map_err(|_| Problem::internal())?;
+        self.require_sendable(platform, &to.account)?;
+        let conversation = ConversationId(to.conversation.id);
+        let event = MessageQueued {
+            at: Thread {
+                user: to.user,
+                account: AccountId(to.account.id),
+                platform,
+                conversation,
+                thread: to.conversation.thread.clone(),
+            },
+            message,
+            message_type: MessageType::Text,
+            text: to.key.seal(&self.text),
+        };
+        let key = match &self.key {
+            Some(key) => Key::of(&[b"send", to.user.0.as_bytes(), key.as_bytes()]),
+            None => Key::of(&[b"send", message.0.as_bytes()]),
+        };
+        let shard = store.sharding().of_user(to.user);
+        Ok(Append::one(shard, conversation, event).once(key))
+    }
+
+    fn require_sendable(
+        &self,
+        platform: Platform,
+        account: &account::Model,
+    ) -> Result<(), Problem> {
+        let Some(adapter) = adapter(platform) else {
+            return Err(unsendable(format!(
+                "Sending to {platform} is not available yet"
+            )));
+        };
+        let can = adapter.capabilities();
+        if self.has_media && !can.media_out {
+            return Err(unsendable(format!(
+                "Sending media to {platform} is not available yet"
+            )));
+        }
+        let length = text::length(&self.text, can.text_unit);
+        if length > can.text_max {
+            return Err(unsendable(format!(
+                "The message is too long for {platform}: {length} of at most {} characters",
+                can.text_max
+            )));
+        }
+        if account.needs_reconnect.is_some() {
+            return Err(unsendable(RECONNECT));
+        }
+        Ok(())
+    }
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(value) = headers.get(IDEMPOTENCY_KEY) else {
+        return Ok(None);
+    };
+    let key = value.to_str().unwrap_or_default();
+    if key.is_empty() || key.len() > IDEMPOTENCY_KEY_BYTES_MAX {
+        let message =
+            format!("Idempotency-Key must be 1 to {IDEMPOTENCY_KEY_BYTES_MAX} plain characters");
+        return Err(Problem::field("Idempotency-Key", message));
+    }
+    Ok(Some(key.to_owned()))
+}
+
+/// RFC 7240: `Prefer: respond-async`, possibly among other preferences.
+fn prefers_async(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(PREFER)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|text| text.split([',', ';']))
+        .any(|token| token.trim().eq_ignore_ascii_case("respond-async"))
+}
+
+/// Where this message was queued already.
+async fn queued_before(
+    store: &Store,
+    user: UserId,
+    message: MessageId,
+) -> hub_store::Result<Option<Place>> {
+    let found = store.message(user, message).await?;
+    Ok(found.map(|(row, _, _)| Place {
+        shard: store.sharding().of_user(user),
+        position: row.position,
+    }))
+}
+
+/// Refuses a key that was used for another text or another conversation. The log knows what was
+/// asked for; the read model only what became of it.
+async fn require_same(store: &Store, to: &To, wanted: &Wanted, at: Place) -> Result<(), Problem> {
+    let before = Place {
+        position: at.position - 1,
+        ..at
+    };
+    let events = hub_store::read::after(store.pool(), before, 1).await;
+    let events = events.map_err(|error| SENDING.because(error))?;
+    let is_same = events
+        .first()
+        .is_some_and(|recorded| match &recorded.event {
+            Event::MessageQueued(first) => {
+                first.at.conversation.0 == to.conversation.id
+                    && !wanted.has_media
+                    && to
+                        .key
+                        .open(&first.text)
+                        .is_ok_and(|text| text == wanted.text)
+            }
+            _ => false,
+        });
+    if is_same {
+        return Ok(());
+    }
+    Err(Problem::new(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "IDEMPOTENCY_KEY_REUSED",
+        "This Idempotency-Key was already used for another message",
+    ))
+}
+
+async fn answer(
+    api: &Api,
+    to: &To,
+    wanted: &Wanted,
+    message: MessageId,
+) -> Result<Response, Problem> {
+    let at_most = if wanted.is_async {
+        Duration::ZERO
+    } else {
+        api.settings().api.send_wait
+    };
+    let shown = match outcome(api.store(), to.user, message, at_most).await {
+        Some((row, _)) if row.state == "failed" => return Err(failure(&row)),
+        Some((row, conversation)) => view::message(&row, &conversation, &to.key),
+        None => view::message(&queued(to, wanted, message), &to.conversation, &to.key),
+    };
+    let body = Json(json!({ "message": shown, "success": true }));
+    if wanted.is_async {
+        let applied = [(
+            PREFERENCE_APPLIED,
+            HeaderValue::from_static("respond-async"),
+        )];
+        return Ok((StatusCode::ACCEPTED, applied, body).into_response());
+    }
+    Ok((StatusCode::CREATED, body).into_response())
+}
+
+/// Waits until the message is no longer on its way, at most this long, and returns the last that
+/// was seen of it.
+async fn outcome(
+    store: &Store,
+    user: UserId,
+    message: MessageId,
+    at_most: Duration,
+) -> Option<(message::Model, conversation::Model)> {
+    let deadline = Instant::now() + at_most;
+    let mut listener = store.signals().listen(Topic::Projected);
+    let mut seen = None;
+    loop {
+        match store.message(user, message).await {
+            Ok(Some((row, conversation, _))) => {
+                let is_on_its_way = matches!(row.state.as_str(), "queued" | "sending");
+                seen = Some((row, conversation));
+                if !is_on_its_way {
+                    return seen;
+                }
+            }
+            Ok(None) => {}
+            // The message is in the log; that we cannot look is no failure of the send.
+            Err(error) => tracing::debug!(error = chain(&error), "looking at a send failed"),
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return seen;
+        }
+        tokio::time::sleep(left.min(LOOK_PAUSE)).await;
+        listener.wait(left.min(LOOK_EVERY)).await;
+    }
+}
+
+/// The message as it will be read, when the inbox has not got to it yet.
+fn queued(to: &To, wanted: &Wanted, message: MessageId) -> message::Model {
+    let now = Utc::now();
+    message::Model {
+        shard: to.conversation.shard,
+        generation: to.conversation.generation,
+        id: message.0,
+        conversation_id: to.conversation.id,
+        platform_message_id: None,
+        state: "queued".to_owned(),
+        sender_id: "me".to_owned(),
+        sender_name: None,
+        body: Some(to.key.seal(&wanted.text).0),
+        message_type: MessageType::Text.name().to_owned(),
+        media: None,
+        detail: None,
+        outgoing: true,
+        is_read: false,
+        sent_at: Some(now),
+        delivered_at: None,
+        seen_at: None,
+        edited_at: None,
+        deleted_at: None,
+        reactions: Value::Array(Vec::new()),
+        attempts: 0,
+        retry_at: None,
+        failure: None,
+        failure_reason: None,
+        position: i64::MAX,
+        created_at: now,
+    }
+}
+
+const RECONNECT: &str =
+    "The platform no longer accepts this account's authorisation. Please reconnect the account.";
+
+/// Why a send failed, in words for the person who reads it in the thread. What the platform said is
+/// in the details.
+fn failure(row: &message::Model) -> Problem {
+    let class = row.failure.as_deref().unwrap_or("temporary");
+    let problem = match class {
+        "permanent" => unsendable("The platform refused this message"),
+        "outside_window" => unsendable(
+            "The platform's time for replying is over: the other side has to write first",
+        ),
+        "reconnect" => unsendable(RECONNECT),
+        "disconnected" => unsendable("The account was disconnected before the message was sent"),
+        _ => Problem::new(
+            StatusCode::BAD_GATEWAY,
+            "PLATFORM_API_ERROR",
+            "The platform did not take the message. Please try again.",
+        )
+        .retryable(),
+    };
+    problem.with_details(json!({
+        "messageId": row.id,
+        "class": class,
+        "reason": row.failure_reason,
+    }))
+}
+
+fn unsendable(message: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
+    Problem::new(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "PLATFORM_API_ERROR",
+        message,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn preferences_come_in_lists() {
+        let prefers = |text: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(PREFER, HeaderValue::from_static(text));
+            prefers_async(&headers)
+        };
+        assert!(prefers("respond-async"));
+        assert!(prefers("wait=10, Respond-Async"));
+        assert!(!prefers("respond-sync"));
+        assert!(!prefers_async(&HeaderMap::new()));
+    }
+}

@@ -1,0 +1,140 @@
+//! What platforms push (contract 2.5).
+//!
+//! The signature is checked over the raw bytes before anything looks at them, and a 200 means the
+//! bytes are on disk. What does not verify leaves a counter and no other trace; what cannot be
+//! stored is refused in a way that makes the platform send it again.
+
+use axum::body::Bytes;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::http::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use chrono::Utc;
+use hub_domain::command::{Command, NewCommand};
+use hub_domain::platform::{Adapter, App, Handshake, Platform, Refused, adapter};
+use metrics::counter;
+use serde_json::json;
+
+use crate::Api;
+use crate::error::{Problem, chain};
+use crate::input::{Name, Params, read_body};
+use crate::request::RequestId;
+
+/// The routes.
+pub fn routes() -> Router<Api> {
+    Router::new().route("/api/webhooks/{platform}", get(handshake).post(receive))
+}
+
+/// Proves to a platform that the address is ours.
+async fn handshake(
+    State(api): State<Api>,
+    Name(name): Name,
+    params: Params,
+) -> Result<Response, Problem> {
+    let (adapter, app) = registered(&api, &name)?;
+    match adapter.handshake(&app, &params.0) {
+        Some(Handshake::Answer(challenge)) => {
+            let headers = [
+                (CONTENT_TYPE, "text/plain; charset=utf-8"),
+                // The challenge is whatever was asked: it must never be taken for a page.
+                (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            ];
+            Ok((headers, challenge).into_response())
+        }
+        Some(Handshake::Refused) => {
+            refused(adapter.platform(), "verify_token");
+            Ok(failure(StatusCode::FORBIDDEN, "Invalid verify token"))
+        }
+        None => Err(super::wrong_method().await),
+    }
+}
+
+async fn receive(
+    State(api): State<Api>,
+    id: RequestId,
+    Name(name): Name,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (adapter, app) = registered(&api, &name)?;
+    let platform = adapter.platform();
+    let headers = lower_case(request.headers());
+    let raw = read_body(request, api.settings().api.webhook_body_bytes).await?;
+    if let Err(reason) = adapter.verify(&app, &headers, &raw) {
+        let (status, label) = match reason {
+            Refused::Signature => (StatusCode::UNAUTHORIZED, "signature"),
+            Refused::Structure => (StatusCode::BAD_REQUEST, "structure"),
+        };
+        refused(platform, label);
+        return Ok(failure(status, &reason.to_string()));
+    }
+    // Which account it is about decides the shard; every account of the batch is handled there.
+    let route = adapter
+        .route(&app, &raw)
+        .into_iter()
+        .next()
+        .unwrap_or_default();
+    if let Err(error) = store(&api, platform, &route, &raw, &id).await {
+        tracing::error!(error = chain(&error), %platform, "a webhook could not be stored");
+        refused(platform, "not_stored");
+        let answer = failure(StatusCode::SERVICE_UNAVAILABLE, "Internal server error");
+        return Ok(([(RETRY_AFTER, "1")], answer).into_response());
+    }
+    counter!("hub_webhooks_accepted_total", "platform" => platform.name()).increment(1);
+    Ok(Json(json!({ "ok": true })).into_response())
+}
+
+async fn store(
+    api: &Api,
+    platform: Platform,
+    route: &str,
+    raw: &Bytes,
+    id: &RequestId,
+) -> hub_store::Result<()> {
+    let store = api.store();
+    let key = store.vault().raw_input(Utc::now()).await?;
+    let command = Command::Webhook {
+        platform,
+        body: key.seal(&STANDARD.encode(raw)),
+    };
+    let command = NewCommand {
+        shard: store.sharding().of_route(platform, route),
+        command,
+        request: Some(id.0.clone()),
+    };
+    store.accept(command).await.map(drop)
+}
+
+fn registered(api: &Api, name: &str) -> Result<(&'static dyn Adapter, App), Problem> {
+    let unknown = || Problem::not_found("NOT_FOUND", "There is nothing at this address");
+    let platform: Platform = name.parse().map_err(|_| unknown())?;
+    let adapter = adapter(platform).ok_or_else(unknown)?;
+    Ok((adapter, api.settings().app(platform)))
+}
+
+fn lower_case(headers: &HeaderMap) -> Vec<(String, String)> {
+    headers
+        .iter()
+        .map(|(name, value)| {
+            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+            (name.as_str().to_owned(), value)
+        })
+        .collect()
+}
+
+fn refused(platform: Platform, reason: &'static str) {
+    counter!(
+        "hub_webhooks_refused_total",
+        "platform" => platform.name(),
+        "reason" => reason
+    )
+    .increment(1);
+}
+
+/// Platforms read a status and nothing else; the body is the one both generations sent.
+fn failure(status: StatusCode, error: &str) -> Response {
+    (status, Json(json!({ "error": error }))).into_response()
+}

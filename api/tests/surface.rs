@@ -1,0 +1,21 @@
+//! The whole surface of the API over a real database: every route, every kind of caller, every
+//! kind of wrong input, and what is left behind.
+
+#[path = "surface/access.rs"]
+mod access;
+#[path = "surface/around.rs"]
+mod around;
+#[path = "surface/bodies.rs"]
+mod bodies;
+#[path = "surface/connecting.rs"]
+mod connecting;
+#[path = "surface/hub.rs"]
+mod hub;
+#[path = "surface/inbox.rs"]
+mod inbox;
+#[path = "surface/sending.rs"]
+mod sending;
+#[path = "surface/sessions.rs"]
+mod sessions;
+#[path = "surface/webhooks.rs"]
+mod webhooks;

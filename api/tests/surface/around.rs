@@ -1,0 +1,310 @@
+//! What surrounds the handlers: CORS, request ids, health, the token nobody needs.
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use axum::body::{Body, to_bytes};
+use axum::http::{Request, StatusCode};
+use hub_api::{Api, router};
+use hub_domain::platform::Platform;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use serde_json::json;
+use tower::ServiceExt as _;
+use tracing_subscriber::EnvFilter;
+
+use crate::hub::{Hub, ORIGIN, request};
+
+fn from(origin: &str, method: &str, path: &str) -> Request<Body> {
+    let mut request = request(method, path, None, None);
+    request
+        .headers_mut()
+        .insert("origin", origin.parse().unwrap());
+    request
+}
+
+#[tokio::test]
+async fn a_browser_sees_errors_too() {
+    let hub = Hub::start().await;
+    for (method, path, status) in [
+        ("GET", "/api/auth/me", 401),
+        ("GET", "/api/conversations/", 401),
+        ("POST", "/api/auth/login", 400),
+        ("GET", "/api/nothing", 404),
+        ("PUT", "/api/auth/me", 405),
+        ("GET", "/health", 200),
+    ] {
+        let answer = hub.call(from(ORIGIN, method, path)).await;
+        assert_eq!(answer.status, status, "{path}");
+        assert_eq!(
+            answer.header("access-control-allow-origin"),
+            ORIGIN,
+            "{path}"
+        );
+        assert_eq!(answer.header("access-control-allow-credentials"), "true");
+        assert!(
+            answer.header("vary").to_lowercase().contains("origin"),
+            "{path}"
+        );
+        assert!(
+            answer
+                .header("access-control-expose-headers")
+                .contains("retry-after")
+        );
+    }
+    let answer = hub
+        .call(from("http://evil.example", "GET", "/api/auth/me"))
+        .await;
+    assert_eq!(answer.header("access-control-allow-origin"), "");
+}
+
+#[tokio::test]
+async fn preflights_need_no_token() {
+    let hub = Hub::start().await;
+    for path in [
+        "/api/auth/me",
+        "/api/messages/x/send/",
+        "/api/oauth/disconnect/1",
+    ] {
+        let mut preflight = from(ORIGIN, "OPTIONS", path);
+        let headers = preflight.headers_mut();
+        headers.insert("access-control-request-method", "DELETE".parse().unwrap());
+        headers.insert(
+            "access-control-request-headers",
+            "authorization".parse().unwrap(),
+        );
+        let answer = hub.call(preflight).await;
+        assert!(matches!(answer.status, 200 | 204), "{path}");
+        assert_eq!(answer.header("access-control-allow-origin"), ORIGIN);
+        assert_eq!(answer.header("access-control-max-age"), "86400");
+        for method in ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"] {
+            assert!(
+                answer
+                    .header("access-control-allow-methods")
+                    .contains(method)
+            );
+        }
+        for header in ["content-type", "authorization", "x-csrf-token"] {
+            assert!(
+                answer
+                    .header("access-control-allow-headers")
+                    .contains(header)
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn requests_have_an_id() {
+    let hub = Hub::start().await;
+    let mut call = request("GET", "/api/nothing", None, None);
+    call.headers_mut()
+        .insert("x-request-id", "abc-1.2:3".parse().unwrap());
+    assert_eq!(hub.call(call).await.header("x-request-id"), "abc-1.2:3");
+    for odd in ["", "a b", "<script>", &"x".repeat(129)] {
+        let mut call = request("GET", "/health", None, None);
+        call.headers_mut()
+            .insert("x-request-id", odd.parse().unwrap());
+        let answer = hub.call(call).await;
+        assert_eq!(answer.header("x-request-id").len(), 36, "{odd}");
+    }
+    // The id goes with what the request causes.
+    let body = json!({"email": "ann@example.com", "password": "correct horse"});
+    let mut call = request("POST", "/api/auth/register", None, Some(&body));
+    call.headers_mut()
+        .insert("x-request-id", "from-a-proxy".parse().unwrap());
+    hub.call(call).await.expect(StatusCode::CREATED);
+    let metas: Vec<String> = sqlx::query_scalar("SELECT meta->>'request' FROM events")
+        .fetch_all(hub.store().pool())
+        .await
+        .unwrap();
+    assert_eq!(metas, ["from-a-proxy"; 2]);
+}
+
+#[tokio::test]
+async fn health_names_its_parts() {
+    let hub = Hub::start().await;
+    let answer = hub.call(request("GET", "/health", None, None)).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.body["status"], "ok");
+    assert!(answer.body["timestamp"].as_str().unwrap().ends_with('Z'));
+    assert_eq!(
+        answer.body["services"],
+        json!({
+            "database": "connected",
+            "redis": "in-process",
+            "websocket": {"status": "active", "connections": 0, "authenticatedUsers": 0},
+        })
+    );
+    hub.store().pool().close().await;
+    let answer = hub.call(request("GET", "/health", None, None)).await;
+    assert_eq!(answer.status, 503);
+    assert_eq!(answer.body["status"], "error");
+    assert_eq!(answer.body["error"], "Service unavailable");
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_is_503_in_the_shape_of_the_route() {
+    let hub = Hub::start().await;
+    let ann = hub.person("ann").await;
+    hub.store().pool().close().await;
+    for (path, code) in [
+        ("/api/auth/me", "USER_INFO_FAILED"),
+        ("/api/messages", "FETCH_FAILED"),
+        ("/api/messages/unread/count", "FETCH_FAILED"),
+    ] {
+        let answer = hub.get(&ann, path).await;
+        assert_eq!((answer.status, answer.code()), (503, code), "{path}");
+        assert_eq!(answer.body["error"]["retryable"], true);
+        assert_eq!(answer.header("retry-after"), "1");
+    }
+    for path in ["/api/conversations", "/api/oauth/accounts"] {
+        let answer = hub.get(&ann, path).await;
+        assert_eq!(
+            (answer.status, answer.flat_code()),
+            (503, "FETCH_FAILED"),
+            "{path}"
+        );
+        assert_eq!(answer.header("retry-after"), "1");
+    }
+}
+
+#[tokio::test]
+async fn the_csrf_token_is_its_cookie() {
+    let hub = Hub::start().await;
+    let answer = hub
+        .call(request("GET", "/api/csrf-token", None, None))
+        .await;
+    let token = answer.body["csrfToken"].as_str().unwrap().to_owned();
+    assert_eq!(token.len(), 64);
+    let cookie = answer.header("set-cookie");
+    assert!(cookie.starts_with(&format!(
+        "csrf-token={token}; HttpOnly; SameSite=Strict; Path=/"
+    )));
+    assert!(!cookie.contains("Secure"));
+    let mut again = request("GET", "/api/csrf-token/", None, None);
+    let cookies = format!("other=1; csrf-token={token}");
+    again
+        .headers_mut()
+        .insert("cookie", cookies.parse().unwrap());
+    let answer = hub.call(again).await;
+    assert_eq!(answer.body["csrfToken"], token.as_str());
+    assert_eq!(answer.header("set-cookie"), "");
+}
+
+#[tokio::test]
+async fn metrics_are_there_when_somebody_collects_them() {
+    static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
+    let handle = RECORDER.get_or_init(|| PrometheusBuilder::new().install_recorder().unwrap());
+    let hub = Hub::start().await;
+    let answer = hub.call(request("GET", "/metrics", None, None)).await;
+    assert_eq!((answer.status, answer.code()), (404, "NOT_FOUND"));
+
+    let settings = Arc::new(hub.api.settings().clone());
+    let api = Api::new(hub.store().clone(), settings, Some(handle.clone()));
+    let router = router(api);
+    for _ in 0..2 {
+        let push = request("POST", "/api/webhooks/facebook/", None, Some(&json!({})));
+        assert_eq!(router.clone().oneshot(push).await.unwrap().status(), 401);
+    }
+    let get = request("GET", "/metrics", None, None);
+    let response = router.oneshot(get).await.unwrap();
+    assert!(
+        response.headers()["content-type"]
+            .to_str()
+            .unwrap()
+            .starts_with("text/plain")
+    );
+    let text = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+    let text = String::from_utf8(text.to_vec()).unwrap();
+    let counter = r#"hub_webhooks_refused_total{platform="facebook",reason="signature"}"#;
+    assert!(text.contains(counter), "{text}");
+    assert!(
+        text.contains(r#"path="/api/webhooks/{platform}",status="401""#),
+        "{text}"
+    );
+}
+
+/// Keeps what is logged.
+#[derive(Clone, Default)]
+struct Journal(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Journal {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn nothing_secret_or_personal_is_logged() {
+    const CANARY: &str = "canary7f3a";
+    let journal = Journal::default();
+    let writer = journal.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new("debug"))
+        .with_writer(move || writer.clone())
+        .with_ansi(false)
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let hub = Hub::start().await;
+    let ann = hub.person(CANARY).await;
+    let account = hub.account(&ann, Platform::Facebook, "page").await;
+    let thread = ann.thread(account, Platform::Facebook, "t_10");
+    hub.receive(&ann, &thread, "m_1", CANARY).await;
+    let send = format!("/api/messages/{}/send?x={CANARY}", thread.conversation);
+    for (method, path, body) in [
+        (
+            "POST",
+            "/api/auth/login",
+            json!({"email": ann.email, "password": CANARY}),
+        ),
+        ("POST", "/api/auth/refresh", json!({"refreshToken": CANARY})),
+        (
+            "POST",
+            "/api/auth/refresh",
+            json!({"refreshToken": ann.refresh}),
+        ),
+        (
+            "POST",
+            "/api/auth/logout",
+            json!({"refreshToken": ann.refresh}),
+        ),
+        (
+            "GET",
+            "/api/auth/callback/facebook?code=canary7f3a&state=canary7f3a",
+            json!({}),
+        ),
+        (
+            "GET",
+            "/api/auth/callback/facebook?error=canary7f3a&state=canary7f3a",
+            json!({}),
+        ),
+        (
+            "POST",
+            "/api/auth/callback/telegram",
+            json!({"hash": CANARY, "state": CANARY}),
+        ),
+        ("POST", "/api/webhooks/facebook", json!({"object": CANARY})),
+        ("POST", send.as_str(), json!({"content": CANARY})),
+        ("GET", "/api/messages", json!({})),
+        ("GET", "/api/canary7f3a", json!({})),
+        ("GET", "/ws/messages?token=canary7f3a", json!({})),
+    ] {
+        hub.by(&ann, method, path, Some(&body)).await;
+    }
+    hub.store().pool().close().await;
+    hub.by(&ann, "POST", &send, Some(&json!({"content": CANARY})))
+        .await;
+    let text = String::from_utf8(journal.0.lock().unwrap().clone()).unwrap();
+    assert!(
+        text.contains("request_id=") && text.contains("status=201"),
+        "{text}"
+    );
+    for secret in [CANARY, &ann.access, &ann.refresh] {
+        assert!(!text.contains(secret), "{text}");
+    }
+}

@@ -1,0 +1,60 @@
+//! Every bound of the hub in one table, with its reason.
+
+use std::time::Duration;
+
+/// Largest JSON body of an API request (contract 1.1).
+pub const REQUEST_BODY_BYTES_MAX: usize = 10 * 1024 * 1024;
+
+/// Largest webhook body. Meta batches up to 1000 updates and asks for no cap below 3 MB.
+pub const WEBHOOK_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// How much of a platform's answer is read. Larger answers are cut, never buffered whole.
+pub const RESPONSE_BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// Longest text of a message in characters after trimming (contract 2.3).
+pub const MESSAGE_TEXT_CHARS_MAX: usize = 10_000;
+
+/// Longest e-mail address in characters (contract 1.6).
+pub const EMAIL_CHARS_MAX: usize = 255;
+
+/// Shortest password in characters (contract 1.6).
+pub const PASSWORD_CHARS_MIN: usize = 8;
+
+/// Longest password in bytes: bcrypt reads no more, so a longer one would be cut silently.
+pub const PASSWORD_BYTES_MAX: usize = 72;
+
+/// Rows on a page when the client names no number, and at most (contract 2.3, 2.4).
+pub const PAGE_ROWS_DEFAULT: i64 = 50;
+
+/// Most rows on a page; larger wishes are clamped (contract 2.3, 2.4).
+pub const PAGE_ROWS_MAX: i64 = 100;
+
+/// Longest `Idempotency-Key` header in bytes.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+
+/// How long an OAuth state may be used, once (contract 4.1).
+pub const OAUTH_STATE_TTL: Duration = Duration::from_secs(600);
+
+/// How old Telegram login widget data may be (contract 4.5).
+pub const WIDGET_AGE_MAX: Duration = Duration::from_secs(86_400);
+
+/// Time a Socket.IO client has to authenticate (contract 3.5).
+pub const SOCKET_AUTH_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Frames a slow socket may be behind before it is disconnected.
+pub const SOCKET_QUEUE_FRAMES_MAX: usize = 1_000;
+
+/// Largest frame a client may send; clients send pings and one token.
+pub const SOCKET_FRAME_BYTES_MAX: usize = 64 * 1024;
+
+/// Most appends one transaction takes. Beyond a few hundred the gain is flat and the latency grows.
+pub const APPEND_BATCH_MAX: usize = 500;
+
+/// Appends waiting in one process before callers are told to come back later.
+pub const APPEND_QUEUE_MAX: usize = 10_000;
+
+/// Events a reactor takes in one transaction.
+pub const REACTOR_BATCH_MAX: i64 = 500;
+
+/// Messages of one conversation sent in one turn, so that a long queue cannot hold a worker.
+pub const SENDS_PER_TURN_MAX: usize = 10;

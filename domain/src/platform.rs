@@ -1,0 +1,362 @@
+//! The platforms, each as a set of pure functions over values.
+//!
+//! An [`Adapter`] never does IO: it verifies and reads bytes it is given, and describes requests
+//! that somebody else makes. One driver in the worker moves the bytes; the sandbox plays the other
+//! side. Adding a platform is one file here, one line in [`adapter`], and its player in the sandbox.
+
+pub mod fact;
+pub mod http;
+
+mod facebook;
+mod meta;
+mod telegram;
+mod wire;
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::secret::Secret;
+use fact::Fact;
+use http::{HttpRequest, HttpResponse, TransportError};
+
+/// The platforms a client may see. No other value ever reaches one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Platform {
+    /// Telegram, bots and user accounts.
+    Telegram,
+    /// X, formerly Twitter.
+    Twitter,
+    /// LinkedIn.
+    Linkedin,
+    /// Instagram messaging.
+    Instagram,
+    /// WhatsApp Cloud API.
+    Whatsapp,
+    /// Facebook Messenger for Pages.
+    Facebook,
+    /// Microsoft Teams through Graph.
+    Teams,
+}
+
+impl Platform {
+    /// All of them, in the order the contract lists them.
+    pub const ALL: [Self; 7] = [
+        Self::Telegram,
+        Self::Twitter,
+        Self::Linkedin,
+        Self::Instagram,
+        Self::Whatsapp,
+        Self::Facebook,
+        Self::Teams,
+    ];
+
+    /// The name in URLs, JSON and the database.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Telegram => "telegram",
+            Self::Twitter => "twitter",
+            Self::Linkedin => "linkedin",
+            Self::Instagram => "instagram",
+            Self::Whatsapp => "whatsapp",
+            Self::Facebook => "facebook",
+            Self::Teams => "teams",
+        }
+    }
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The name is not one of the seven platforms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a platform")]
+pub struct UnknownPlatform;
+
+impl FromStr for Platform {
+    type Err = UnknownPlatform;
+
+    fn from_str(name: &str) -> Result<Self, UnknownPlatform> {
+        Self::ALL
+            .into_iter()
+            .find(|platform| platform.name() == name)
+            .ok_or(UnknownPlatform)
+    }
+}
+
+/// The installation's registration with a platform: what does not depend on a connected account.
+///
+/// One struct for all platforms; a platform reads the fields its document names. Absent means not
+/// configured, and an absent or empty secret never verifies anything.
+#[derive(Clone, Debug, Default)]
+pub struct App {
+    /// OAuth client id (Meta: app id).
+    pub client_id: String,
+    /// OAuth client secret (Meta: app secret). Signs Meta webhooks.
+    pub client_secret: Secret,
+    /// The previous secret during a rotation; accepted when verifying, never used to sign.
+    pub client_secret_previous: Secret,
+    /// Our own word for the GET handshake of webhook subscriptions (Meta).
+    pub verify_token: Secret,
+    /// The secret header of webhooks (Telegram).
+    pub webhook_secret: Secret,
+    /// The previous webhook secret during a rotation.
+    pub webhook_secret_previous: Secret,
+    /// The bot's token (Telegram).
+    pub bot_token: Secret,
+    /// The bot's user name without `@` (Telegram login widget).
+    pub bot_username: String,
+    /// Base URL of the API, without a trailing slash.
+    pub api_base: String,
+    /// Base URL of the pages people see when they connect (OAuth dialog, login widget).
+    pub dialog_base: String,
+    /// API version in paths (Meta: `v26.0`).
+    pub api_version: String,
+    /// Where the platform sends people back to; registered with the platform byte for byte.
+    pub redirect_uri: String,
+    /// Where the platform delivers webhooks; for platforms that are told by API.
+    pub webhook_url: String,
+}
+
+/// What a platform can do here. The API refuses the rest before anything is queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Longest text of one message, in `text_unit`s.
+    pub text_max: usize,
+    /// The unit the platform counts text in.
+    pub text_unit: TextUnit,
+    /// Whether the hub can send media to it.
+    pub media_out: bool,
+    /// How an unclear send is settled.
+    pub reconcile: Reconcile,
+    /// Calls allowed per connected account (count, window).
+    pub budget: (u32, Duration),
+}
+
+/// How a platform counts the length of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TextUnit {
+    /// Unicode scalar values.
+    CodePoints,
+    /// UTF-16 code units.
+    Utf16,
+}
+
+/// How an unclear send is settled without sending again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reconcile {
+    /// The platform echoes our reference in a webhook; wait for it.
+    Echo,
+    /// The platform offers neither a token nor a history: a person decides.
+    Never,
+}
+
+/// Lower-case header names with their values, as received.
+pub type Headers = [(String, String)];
+
+/// Why a webhook was refused. Never says which secret or which part was wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Missing or wrong signature, or no secret configured.
+    #[error("Invalid signature")]
+    Signature,
+    /// The body is not what the contract demands although the signature is right.
+    #[error("Invalid payload structure")]
+    Structure,
+}
+
+/// A verified body the adapter cannot read at all. Kept raw, counted, answered with success.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unreadable body: {0}")]
+pub struct Unreadable(pub String);
+
+/// Secrets of a connected account, unsealed for one call.
+#[derive(Clone, Debug, Default)]
+pub struct Credentials {
+    /// The platform's id of the account (page id, bot id).
+    pub route: String,
+    /// The token calls are made with.
+    pub access_token: Secret,
+    /// The token a new one is asked for with, where the platform has one.
+    pub refresh_token: Option<Secret>,
+}
+
+/// A message to be sent. One value is one platform message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outbound {
+    /// The platform's id of the thread (page-scoped user id, chat id).
+    pub thread: String,
+    /// The text, within the platform's limit.
+    pub text: String,
+    /// Our reference, attached where the platform gives it back.
+    pub client_ref: String,
+}
+
+/// How one call of a send ended, in the hub's words. The classes are the adapter's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SendOutcome {
+    /// The platform accepted the message under this id.
+    Sent {
+        /// The platform's id of the message, unique within the conversation.
+        platform_message_id: String,
+    },
+    /// The platform certainly did not take it; try again no earlier than this.
+    RetryAfter {
+        /// The wait the platform asked for.
+        wait: Duration,
+        /// What the platform said, fit for operators.
+        reason: String,
+    },
+    /// The platform certainly did not take it; try again with growing delay.
+    Backoff {
+        /// What the platform said, fit for operators.
+        reason: String,
+    },
+    /// The account's authorisation is gone; nothing can be sent until somebody reconnects it.
+    Reconnect {
+        /// What the platform said, fit for operators.
+        reason: String,
+    },
+    /// The platform's reply window is closed.
+    OutsideWindow {
+        /// What the platform said, fit for operators.
+        reason: String,
+    },
+    /// The platform refuses this message for good.
+    Permanent {
+        /// What the platform said, fit for operators.
+        reason: String,
+    },
+    /// Whether the message exists on the platform is unknown. Never sent again blindly.
+    Unclear {
+        /// What happened, fit for operators.
+        reason: String,
+    },
+}
+
+/// An account that a person has just connected.
+#[derive(Clone, Debug)]
+pub struct Connected {
+    /// The platform's id of the account as the client sees it.
+    pub platform_user_id: String,
+    /// Its display name.
+    pub username: String,
+    /// The id that webhooks name the account by (page id, bot id).
+    pub route: String,
+    /// The token to call the platform with.
+    pub access_token: Secret,
+    /// The token to refresh it with.
+    pub refresh_token: Option<Secret>,
+    /// Seconds the access token lives; `None` when it does not expire.
+    pub expires_in_s: Option<u64>,
+}
+
+/// Why connecting did not work, in words for the person who tried. Never contains a secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ConnectError(pub String);
+
+/// The next move of a connect conversation.
+#[derive(Debug)]
+pub enum ConnectStep {
+    /// Make this call and come back with its answer.
+    Call(HttpRequest),
+    /// Everything the platform had to say is known.
+    Done(Connected),
+    /// It did not work.
+    Failed(ConnectError),
+}
+
+/// What a person brings back from the platform.
+#[derive(Clone, Debug)]
+pub enum Grant {
+    /// An OAuth authorisation code.
+    Code {
+        /// The code; single use.
+        code: Secret,
+        /// The PKCE verifier, where the flow has one.
+        verifier: Option<Secret>,
+    },
+    /// The fields of the Telegram login widget, already verified.
+    Widget {
+        /// Telegram's id of the person.
+        id: String,
+        /// Their user name or first name.
+        username: String,
+    },
+}
+
+/// A conversation with the platform that turns a grant into a connected account.
+pub trait ConnectFlow: Send {
+    /// The next step. The first call gets `None`, each further one the answer to the last request.
+    fn next(&mut self, answer: Option<Result<HttpResponse, TransportError>>) -> ConnectStep;
+}
+
+/// The answer to a subscription handshake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Handshake {
+    /// Answer 200 with exactly this text.
+    Answer(String),
+    /// The verify token is wrong or none is configured.
+    Refused,
+}
+
+/// A platform's wire format, as pure functions.
+pub trait Adapter: Sync + Send {
+    /// Which platform this is.
+    fn platform(&self) -> Platform;
+
+    /// What the platform can do here.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Answers the GET that verifies a webhook subscription. `None`: the platform has none.
+    fn handshake(&self, app: &App, query: &[(String, String)]) -> Option<Handshake>;
+
+    /// Checks a webhook's authenticity over the raw bytes, in constant time, before any parsing,
+    /// and the little structure the contract demands of it.
+    fn verify(&self, app: &App, headers: &Headers, raw: &[u8]) -> Result<(), Refused>;
+
+    /// The platform accounts a verified body is about, each once, in order of appearance.
+    fn route(&self, app: &App, raw: &[u8]) -> Vec<String>;
+
+    /// Reads everything out of a raw body. An item nobody understands becomes a fact of kind
+    /// `unknown` and never fails its neighbours; only a body that is no JSON at all is an error.
+    fn translate(&self, app: &App, raw: &[u8]) -> Result<Vec<Fact>, Unreadable>;
+
+    /// Where to send a person who wants to connect an account.
+    fn authorize(&self, app: &App, state: &str) -> Result<String, ConnectError>;
+
+    /// Starts turning a grant into a connected account.
+    fn connect(&self, app: &App, grant: Grant) -> Box<dyn ConnectFlow>;
+
+    /// Best-effort calls that take the platform's permission back.
+    fn revoke(&self, app: &App, credentials: &Credentials) -> Vec<HttpRequest>;
+
+    /// The call that sends one message.
+    fn send(&self, app: &App, credentials: &Credentials, message: &Outbound) -> HttpRequest;
+
+    /// What the answer to [`Adapter::send`] means.
+    fn interpret(&self, answer: &Result<HttpResponse, TransportError>) -> SendOutcome;
+
+    /// Calls to make once when a worker starts, so that webhooks arrive at `app.webhook_url`.
+    fn install(&self, app: &App) -> Vec<HttpRequest>;
+}
+
+/// The adapter of a platform, when there is one.
+pub fn adapter(platform: Platform) -> Option<&'static dyn Adapter> {
+    match platform {
+        Platform::Facebook => Some(&facebook::Messenger),
+        Platform::Telegram => Some(&telegram::Bot),
+        Platform::Twitter
+        | Platform::Linkedin
+        | Platform::Instagram
+        | Platform::Whatsapp
+        | Platform::Teams => None,
+    }
+}

@@ -1,0 +1,97 @@
+//! Facebook Messenger for Pages.
+//!
+//! A connected account is a Page; the other side of a conversation is a page-scoped user id. Our
+//! own sends come back as echoes carrying the reference we attached, often before the HTTP answer,
+//! so an unclear send settles itself. The dialect is Graph's; what Instagram and WhatsApp share of
+//! it is in [`super::meta`].
+
+mod attachment;
+mod connect;
+mod history;
+mod send;
+mod webhook;
+
+use std::time::Duration;
+
+use super::fact::Fact;
+use super::http::{HttpRequest, HttpResponse, TransportError};
+use super::{
+    Adapter, App, Capabilities, ConnectError, ConnectFlow, Credentials, Grant, Handshake, Headers,
+    Outbound, Platform, Reconcile, Refused, SendOutcome, TextUnit, Unreadable, meta, wire,
+};
+
+/// The document says "less than 2000 characters".
+const TEXT_MAX: usize = 1999;
+
+/// Threads of plugin guests, who have a reference of ours instead of a page-scoped id.
+const GUEST: &str = "user_ref:";
+
+/// The adapter. It has no state.
+pub struct Messenger;
+
+impl Adapter for Messenger {
+    fn platform(&self) -> Platform {
+        Platform::Facebook
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            text_max: TEXT_MAX,
+            text_unit: TextUnit::CodePoints,
+            media_out: false,
+            reconcile: Reconcile::Echo,
+            budget: (200, Duration::from_secs(3600)),
+        }
+    }
+
+    fn handshake(&self, app: &App, query: &[(String, String)]) -> Option<Handshake> {
+        Some(meta::handshake(app, query))
+    }
+
+    /// The signature only: Meta repeats what is refused and then unsubscribes the app, so a signed
+    /// body must be accepted even when nobody can read it.
+    fn verify(&self, app: &App, headers: &Headers, raw: &[u8]) -> Result<(), Refused> {
+        meta::verify(app, headers, raw)
+    }
+
+    fn route(&self, app: &App, raw: &[u8]) -> Vec<String> {
+        wire::accounts(self.translate(app, raw).unwrap_or_default())
+    }
+
+    fn translate(&self, app: &App, raw: &[u8]) -> Result<Vec<Fact>, Unreadable> {
+        Ok(wire::distinct(webhook::read(
+            &app.client_id,
+            &wire::parse(raw)?,
+        )))
+    }
+
+    fn authorize(&self, app: &App, state: &str) -> Result<String, ConnectError> {
+        connect::authorize(app, state)
+    }
+
+    fn connect(&self, app: &App, grant: Grant) -> Box<dyn ConnectFlow> {
+        Box::new(connect::Flow::new(app, grant))
+    }
+
+    fn revoke(&self, app: &App, credentials: &Credentials) -> Vec<HttpRequest> {
+        let token = &credentials.access_token;
+        let page = format!("{}/subscribed_apps", credentials.route);
+        vec![
+            HttpRequest::delete(meta::url_as(app, token, &page, &[])),
+            HttpRequest::delete(meta::url_as(app, token, "me/permissions", &[])),
+        ]
+    }
+
+    fn send(&self, app: &App, credentials: &Credentials, message: &Outbound) -> HttpRequest {
+        send::request(app, credentials, message)
+    }
+
+    fn interpret(&self, answer: &Result<HttpResponse, TransportError>) -> SendOutcome {
+        send::interpret(answer)
+    }
+
+    /// Meta is told in the app's dashboard; pages are subscribed as they are connected.
+    fn install(&self, _app: &App) -> Vec<HttpRequest> {
+        Vec::new()
+    }
+}

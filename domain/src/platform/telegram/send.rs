@@ -1,0 +1,344 @@
+//! Sending one message, and what the answer means.
+//!
+//! Descriptions are not a contract of Telegram's, so they only refine what the code says.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::thread::Thread;
+use super::{bot_id, method_url};
+use crate::platform::http::{HttpRequest, HttpResponse, TransportError};
+use crate::platform::{App, Credentials, Outbound, SendOutcome, wire};
+
+/// The longest wait taken from an answer.
+const WAIT_S_MAX: u64 = 24 * 3600;
+
+/// The call that sends a text as it is: without a parse mode nothing in it is markup.
+pub fn request(app: &App, credentials: &Credentials, message: &Outbound) -> HttpRequest {
+    // The configured token goes first while it is the same bot's: after it was replaced, the one
+    // stored with the account is dead.
+    let configured = bot_id(&app.bot_token).is_some_and(|id| id == credentials.route);
+    let stored = !configured && !credentials.access_token.is_empty();
+    let token = if stored {
+        &credentials.access_token
+    } else {
+        &app.bot_token
+    };
+    let mut body = Thread::parse(&message.thread).address();
+    body["text"] = message.text.as_str().into();
+    HttpRequest::post_json(method_url(app, token, "sendMessage"), &body)
+}
+
+/// What the answer to [`request`] means.
+pub fn interpret(answer: &Result<HttpResponse, TransportError>) -> SendOutcome {
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(TransportError::NotSent) => {
+            return SendOutcome::Backoff {
+                reason: "Telegram could not be reached".into(),
+            };
+        }
+        Err(TransportError::Unclear) => {
+            return SendOutcome::Unclear {
+                reason: "the connection broke before an answer".into(),
+            };
+        }
+    };
+    let body = answer.json();
+    if body["ok"] == Value::Bool(false) {
+        return refused(answer, &body);
+    }
+    let sent = wire::id(&body["result"]["message_id"]);
+    if let (true, Some(platform_message_id)) = (answer.is_success(), sent) {
+        return SendOutcome::Sent {
+            platform_message_id,
+        };
+    }
+    let reason = format!("HTTP {} without an answer of Telegram's", answer.status);
+    match answer.status {
+        413 => SendOutcome::Permanent { reason },
+        429 => throttled(wire::retry_after_s(answer), reason),
+        // 408 tells that somebody in between gave up waiting, not what happened behind.
+        400..=499 if answer.status != 408 => SendOutcome::Backoff { reason },
+        _ => SendOutcome::Unclear { reason },
+    }
+}
+
+/// Telegram answered that it did not send.
+fn refused(answer: &HttpResponse, body: &Value) -> SendOutcome {
+    let code = wire::int(&body["error_code"]).unwrap_or(answer.status.into());
+    let description = body["description"].as_str().unwrap_or_default();
+    let reason = format!("Telegram error {code}: {}", wire::reason(description));
+    let said = description.to_lowercase();
+    let migrated = !body["parameters"]["migrate_to_chat_id"].is_null();
+    match code {
+        429 => {
+            let asked = wire::count(&body["parameters"]["retry_after"]);
+            let wait = asked
+                .or_else(|| wire::retry_after_s(answer))
+                .or_else(|| spoken_wait(&said));
+            throttled(wait, reason)
+        }
+        401 => SendOutcome::Reconnect { reason },
+        // Said of the token; anything more after it is about what was asked for.
+        404 if said.trim_end_matches('.') == "not found" => SendOutcome::Reconnect { reason },
+        409 | 500..=599 => SendOutcome::Backoff { reason },
+        // The group lives on under another id. The service message about it moves the conversation;
+        // until then this message waits.
+        400 if migrated || said.contains("upgraded to a supergroup") => {
+            let chat = wire::id(&body["parameters"]["migrate_to_chat_id"]).unwrap_or_default();
+            SendOutcome::Backoff {
+                reason: format!("{reason} (now {chat})"),
+            }
+        }
+        400 if said.contains("temporarily unavailable") => SendOutcome::Backoff { reason },
+        // Everything else is about this chat or this message. A lost business connection too: it
+        // is one customer's, and calling the account lost would silence the bot for all others.
+        _ => SendOutcome::Permanent { reason },
+    }
+}
+
+fn throttled(wait_s: Option<u64>, reason: String) -> SendOutcome {
+    match wait_s.filter(|wait_s| *wait_s > 0) {
+        Some(wait_s) => SendOutcome::RetryAfter {
+            wait: Duration::from_secs(wait_s.min(WAIT_S_MAX)),
+            reason,
+        },
+        None => SendOutcome::Backoff { reason },
+    }
+}
+
+/// The number in "too many requests: retry after 14".
+fn spoken_wait(said: &str) -> Option<u64> {
+    let (_, after) = said.split_once("retry after ")?;
+    after.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn answer(status: u16, body: &str) -> Result<HttpResponse, TransportError> {
+        Ok(HttpResponse {
+            status,
+            headers: Vec::new(),
+            body: body.into(),
+        })
+    }
+
+    fn failure(code: u16, description: &str) -> Result<HttpResponse, TransportError> {
+        let body = json!({"ok": false, "error_code": code, "description": description});
+        answer(code, &body.to_string())
+    }
+
+    fn word(outcome: &SendOutcome) -> &'static str {
+        match outcome {
+            SendOutcome::Sent { .. } => "sent",
+            SendOutcome::RetryAfter { .. } => "retry after",
+            SendOutcome::Backoff { .. } => "backoff",
+            SendOutcome::Reconnect { .. } => "reconnect",
+            SendOutcome::OutsideWindow { .. } => "outside window",
+            SendOutcome::Permanent { .. } => "permanent",
+            SendOutcome::Unclear { .. } => "unclear",
+        }
+    }
+
+    #[test]
+    fn every_row_of_the_error_table() {
+        let rows: &[(&str, u16, &[&str])] = &[
+            ("retry after", 429, &["Too Many Requests: retry after 14"]),
+            ("backoff", 429, &["Too Many Requests"]),
+            ("backoff", 500, &["Internal Server Error"]),
+            ("backoff", 502, &["Bad Gateway"]),
+            ("backoff", 503, &["Service Unavailable"]),
+            ("backoff", 504, &["Gateway Timeout"]),
+            ("reconnect", 401, &["Unauthorized"]),
+            ("reconnect", 404, &["Not Found"]),
+            ("permanent", 404, &["Not Found: something else"]),
+            (
+                "backoff",
+                409,
+                &["Conflict: terminated by other getUpdates request"],
+            ),
+            (
+                "backoff",
+                400,
+                &["Bad Request: group chat was upgraded to a supergroup chat"],
+            ),
+            (
+                "permanent",
+                403,
+                &[
+                    "Forbidden: bot was blocked by the user",
+                    "Forbidden: user is deactivated",
+                    "Forbidden: bot can't initiate conversation with a user",
+                    "Forbidden: bot was kicked from the group chat",
+                    "Forbidden: bot is not a member of the channel chat",
+                    "Forbidden: bot can't send messages to bots",
+                    "Forbidden: something new",
+                ],
+            ),
+            (
+                "permanent",
+                400,
+                &[
+                    "Bad Request: chat not found",
+                    "Bad Request: PEER_ID_INVALID",
+                    "Bad Request: user not found",
+                    "Bad Request: not enough rights to send text messages to the chat",
+                    "Bad Request: have no rights to send a message",
+                    "Bad Request: CHAT_WRITE_FORBIDDEN",
+                    "Bad Request: CHAT_ADMIN_REQUIRED",
+                    "Bad Request: need administrator rights in the channel chat",
+                    "Bad Request: TOPIC_CLOSED",
+                    "Bad Request: TOPIC_DELETED",
+                    "Bad Request: message thread not found",
+                    "Bad Request: message is not modified",
+                    "Bad Request: message to edit not found",
+                    "Bad Request: message can't be edited",
+                    "Bad Request: message to delete not found",
+                    "Bad Request: message can't be deleted",
+                    "Bad Request: message to be replied not found",
+                    "Bad Request: message text is empty",
+                    "Bad Request: message is too long",
+                    "Bad Request: caption is too long",
+                    "Bad Request: can't parse entities: Unsupported start tag",
+                    "Bad Request: BUTTON_DATA_INVALID",
+                    "Bad Request: REPLY_MARKUP_TOO_LONG",
+                    "Bad Request: REACTION_INVALID",
+                    "Bad Request: wrong file identifier/HTTP URL specified",
+                    "Bad Request: failed to get HTTP URL content",
+                    "Bad Request: wrong type of the web page content",
+                    "Bad Request: PHOTO_INVALID_DIMENSIONS",
+                    "Bad Request: IMAGE_PROCESS_FAILED",
+                    "Bad Request: VOICE_MESSAGES_FORBIDDEN",
+                    "Bad Request: file is too big",
+                    "Bad Request: query is too old and response timeout expired",
+                    "Bad Request: business_connection_invalid",
+                    "Bad Request: BUSINESS_PEER_INVALID",
+                    "Bad Request: something new",
+                ],
+            ),
+            (
+                "backoff",
+                400,
+                &["Bad Request: file_id of a file is temporarily unavailable"],
+            ),
+            ("permanent", 413, &["Request Entity Too Large"]),
+        ];
+        for (expected, code, descriptions) in rows {
+            for description in *descriptions {
+                let outcome = interpret(&failure(*code, description));
+                assert_eq!(word(&outcome), *expected, "{description}: {outcome:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_wait_has_three_sources() {
+        let wait = |parameter: Value, header: Option<&str>, said: &str| {
+            let body = json!({"ok": false, "error_code": 429, "description": said,
+                "parameters": {"retry_after": parameter}});
+            let mut answer = answer(429, &body.to_string()).unwrap();
+            answer
+                .headers
+                .extend(header.map(|s| ("retry-after".to_owned(), s.to_owned())));
+            match interpret(&Ok(answer)) {
+                SendOutcome::RetryAfter { wait, .. } => Some(wait.as_secs()),
+                _ => None,
+            }
+        };
+        assert_eq!(wait(json!(14), Some("15"), "retry after 16"), Some(14));
+        assert_eq!(wait(json!(null), Some("15"), "retry after 16"), Some(15));
+        assert_eq!(
+            wait(
+                json!(null),
+                Some("soon"),
+                "Too Many Requests: retry after 16"
+            ),
+            Some(16)
+        );
+        assert_eq!(wait(json!(u64::MAX), None, ""), None);
+        assert_eq!(wait(json!(999_999_999), None, ""), Some(86_400));
+        assert_eq!(wait(json!(-1), None, ""), None);
+        let mut proxy = answer(429, "<html>").unwrap();
+        proxy.headers.push(("retry-after".into(), "9".into()));
+        assert_eq!(word(&interpret(&Ok(proxy))), "retry after");
+    }
+
+    #[test]
+    fn only_certain_answers_are_certain() {
+        let body = r#"{"ok":true,"result":{"message_id":12,"chat":{"id":5}}}"#;
+        let sent = SendOutcome::Sent {
+            platform_message_id: "12".into(),
+        };
+        assert_eq!(interpret(&answer(200, body)), sent);
+        for (status, body) in [
+            (200, ""),
+            (200, "<html>"),
+            (200, r#"{"ok":true,"result":true}"#),
+            (500, body),
+            (502, "<html>"),
+            (302, ""),
+            (408, ""),
+        ] {
+            assert_eq!(
+                word(&interpret(&answer(status, body))),
+                "unclear",
+                "{status} {body}"
+            );
+        }
+        assert_eq!(word(&interpret(&answer(403, "<html>"))), "backoff");
+        assert_eq!(word(&interpret(&answer(413, "<html>"))), "permanent");
+        assert_eq!(word(&interpret(&Err(TransportError::NotSent))), "backoff");
+        assert_eq!(word(&interpret(&Err(TransportError::Unclear))), "unclear");
+    }
+
+    #[test]
+    fn a_migration_names_the_new_chat() {
+        let body = json!({"ok": false, "error_code": 400, "description": "Bad Request: group chat \
+            was upgraded to a supergroup chat",
+            "parameters": {"migrate_to_chat_id": -1_002_210_033_055_i64}});
+        let outcome = interpret(&answer(400, &body.to_string()));
+        let SendOutcome::Backoff { reason } = outcome else {
+            panic!("{outcome:?}")
+        };
+        assert!(reason.contains("-1002210033055"));
+    }
+
+    #[test]
+    fn the_request() {
+        let app = App {
+            bot_token: "7100000001:new".into(),
+            api_base: "https://telegram.example".into(),
+            ..App::default()
+        };
+        let mut credentials = Credentials {
+            route: "7100000001".into(),
+            access_token: "7100000001:old".into(),
+            refresh_token: None,
+        };
+        let message = Outbound {
+            thread: "-1002210033002:500".into(),
+            text: "a <b> & *c*".into(),
+            client_ref: "r".into(),
+        };
+        let call = request(&app, &credentials, &message);
+        assert_eq!(
+            call.url,
+            "https://telegram.example/bot7100000001:new/sendMessage"
+        );
+        let body: Value = serde_json::from_slice(&call.body).unwrap();
+        assert_eq!(
+            body,
+            json!({"chat_id": -1_002_210_033_002_i64, "message_thread_id": 500,
+                "text": "a <b> & *c*"})
+        );
+        credentials.route = "42".into();
+        credentials.access_token = "42:other".into();
+        let call = request(&app, &credentials, &message);
+        assert_eq!(call.url, "https://telegram.example/bot42:other/sendMessage");
+    }
+}

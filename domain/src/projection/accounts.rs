@@ -1,0 +1,112 @@
+//! The connected accounts of each user.
+
+use chrono::{DateTime, Utc};
+
+use super::Table;
+use crate::envelope::Recorded;
+use crate::event::{Event, Sealed};
+use crate::id::{AccountId, UserId};
+use crate::platform::Platform;
+
+/// A connected account as the API answers it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountRow {
+    /// The account.
+    pub id: AccountId,
+    /// Its owner.
+    pub user: UserId,
+    /// The platform.
+    pub platform: Platform,
+    /// The platform's id of the account.
+    pub platform_user_id: String,
+    /// Its display name.
+    pub username: Sealed,
+    /// The id that webhooks name the account by.
+    pub route: String,
+    /// False once disconnected.
+    pub is_active: bool,
+    /// What the platform said when it stopped accepting the authorisation.
+    pub needs_reconnect: Option<String>,
+    /// First connected.
+    pub created_at: DateTime<Utc>,
+    /// Last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// The rows of the accounts read model.
+#[derive(Clone, Debug, Default)]
+pub struct Accounts {
+    /// By account.
+    pub accounts: Table<AccountId, AccountRow>,
+}
+
+/// The account an event concerns, or `None` when this projection does not care about it.
+pub fn concerns(event: &Event) -> Option<AccountId> {
+    match event {
+        Event::AccountConnected(it) => Some(it.account),
+        Event::AccountDisconnected(it) => Some(it.account),
+        Event::AccountNeedsReconnect(it) => Some(it.account),
+        Event::UserRegistered(_)
+        | Event::SessionStarted(_)
+        | Event::SessionRefreshed(_)
+        | Event::SessionRevoked(_)
+        | Event::ConnectFailed(_)
+        | Event::AccountNoted(_)
+        | Event::MessageReceived(_)
+        | Event::MessageObserved(_)
+        | Event::MessageEdited(_)
+        | Event::MessageDeleted(_)
+        | Event::ReactionChanged(_)
+        | Event::ReceiptReceived(_)
+        | Event::ConversationNoted(_)
+        | Event::MessageQueued(_)
+        | Event::SendAttempted(_)
+        | Event::MessageSent(_)
+        | Event::SendDelayed(_)
+        | Event::SendFailed(_)
+        | Event::SendUncertain(_)
+        | Event::MessageRead(_)
+        | Event::ConversationRead(_) => None,
+    }
+}
+
+impl Accounts {
+    /// Applies one event. The account it concerns must have been loaded if it exists.
+    pub fn fold(&mut self, recorded: &Recorded) {
+        let at = recorded.recorded_at;
+        match &recorded.event {
+            Event::AccountConnected(it) => {
+                let row = self.accounts.change_or(it.account, || AccountRow {
+                    id: it.account,
+                    user: it.user,
+                    platform: it.platform,
+                    platform_user_id: it.platform_user_id.clone(),
+                    username: it.username.clone(),
+                    route: it.route.clone(),
+                    is_active: true,
+                    needs_reconnect: None,
+                    created_at: at,
+                    updated_at: at,
+                });
+                row.username = it.username.clone();
+                row.route = it.route.clone();
+                row.is_active = true;
+                row.needs_reconnect = None;
+                row.updated_at = at;
+            }
+            Event::AccountDisconnected(it) => {
+                if let Some(row) = self.accounts.change(it.account) {
+                    row.is_active = false;
+                    row.updated_at = at;
+                }
+            }
+            Event::AccountNeedsReconnect(it) => {
+                if let Some(row) = self.accounts.change(it.account) {
+                    row.needs_reconnect = Some(it.reason.clone());
+                    row.updated_at = at;
+                }
+            }
+            _ => debug_assert!(concerns(&recorded.event).is_none()),
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! Conversations with their unread counts, and the messages in them.
+//!
+//! Promises: the fold converges. Whatever the order and repetition in which platforms deliver,
+//! the same facts end in the same rows: an edit, a reaction or a receipt that arrives before its
+//! message waits in a placeholder row; receipts only ever move forward; a message that is known
+//! under its platform id is never added twice. Unread is the number of unread incoming messages,
+//! at every position.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::Table;
+use crate::envelope::Recorded;
+use crate::event::{Event, MessageType, PlatformMessage, Receipt, Sealed, Thread};
+use crate::id::{AccountId, ConversationId, MessageId, UserId, message_id};
+use crate::platform::Platform;
+
+mod fold;
+
+/// A conversation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConversationRow {
+    /// The conversation.
+    pub id: ConversationId,
+    /// Its owner.
+    pub user: UserId,
+    /// The connected account.
+    pub account: AccountId,
+    /// The platform.
+    pub platform: Platform,
+    /// The platform's id of the thread.
+    pub thread: String,
+    /// The platform's id of the other side.
+    pub participant_id: Option<String>,
+    /// The other side's name.
+    pub participant_name: Option<Sealed>,
+    /// When the message was written that the name was taken from.
+    pub named_at: Option<DateTime<Utc>>,
+    /// When the newest message was written.
+    pub last_message_at: Option<DateTime<Utc>>,
+    /// Incoming messages the user has not read.
+    pub unread: i32,
+    /// The user has read everything up to this position of the log.
+    pub read_through: i64,
+    /// The other side has received everything of ours up to here.
+    pub delivered_until: Option<DateTime<Utc>>,
+    /// The other side has read everything of ours up to here.
+    pub seen_until: Option<DateTime<Utc>>,
+    /// First event.
+    pub created_at: DateTime<Utc>,
+    /// Last change.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// Where a message is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Only something about it is known yet; it is not shown.
+    Placeholder,
+    /// It came from the other side.
+    Received,
+    /// It is ours and was sent elsewhere.
+    Observed,
+    /// It waits to be sent.
+    Queued,
+    /// A worker has begun an attempt.
+    Sending,
+    /// It was refused for now and will be tried again.
+    Delayed,
+    /// The platform has it.
+    Sent,
+    /// It will not be sent.
+    Failed,
+    /// Whether the platform has it is unknown.
+    Uncertain,
+}
+
+impl State {
+    const NAMES: [(Self, &'static str); 9] = [
+        (Self::Placeholder, "placeholder"),
+        (Self::Received, "received"),
+        (Self::Observed, "observed"),
+        (Self::Queued, "queued"),
+        (Self::Sending, "sending"),
+        (Self::Delayed, "delayed"),
+        (Self::Sent, "sent"),
+        (Self::Failed, "failed"),
+        (Self::Uncertain, "uncertain"),
+    ];
+
+    /// The name in the database.
+    pub fn name(self) -> &'static str {
+        Self::NAMES
+            .iter()
+            .find(|(state, _)| *state == self)
+            .map_or("placeholder", |(_, name)| name)
+    }
+
+    /// The state of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::NAMES
+            .iter()
+            .find(|(_, own)| *own == name)
+            .map(|(state, _)| *state)
+    }
+
+    /// True while the hub still means to send it.
+    pub fn is_pending(self) -> bool {
+        matches!(self, Self::Queued | Self::Sending | Self::Delayed)
+    }
+}
+
+/// A reaction on a message: one per person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reaction {
+    /// The platform's id of who reacted.
+    pub sender: String,
+    /// The reaction; `None` once taken back.
+    pub emoji: Option<String>,
+    /// When, by the platform's clock.
+    pub at: DateTime<Utc>,
+}
+
+/// A message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessageRow {
+    /// The message.
+    pub id: MessageId,
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// The platform's id; `None` until the platform has it.
+    pub platform_message_id: Option<String>,
+    /// Where it is in its life.
+    pub state: State,
+    /// The platform's id of who wrote it (`me` for sends through the hub).
+    pub sender_id: String,
+    /// Their name.
+    pub sender_name: Option<Sealed>,
+    /// The text as it reads now.
+    pub text: Option<Sealed>,
+    /// What a client shows it as.
+    pub message_type: MessageType,
+    /// Media as the platform described them.
+    pub media: Option<Sealed>,
+    /// Further detail.
+    pub detail: Option<Sealed>,
+    /// Ours.
+    pub outgoing: bool,
+    /// The user has read it, by a mark on this very message.
+    pub is_read: bool,
+    /// When it was written; `None` for a placeholder.
+    pub sent_at: Option<DateTime<Utc>>,
+    /// When the other side received it, if the platform said so of this message.
+    pub delivered_at: Option<DateTime<Utc>>,
+    /// When the other side read it, if the platform said so of this message.
+    pub seen_at: Option<DateTime<Utc>>,
+    /// Newest edit.
+    pub edited_at: Option<DateTime<Utc>>,
+    /// Withdrawn.
+    pub deleted_at: Option<DateTime<Utc>>,
+    /// Reactions on it.
+    pub reactions: Vec<Reaction>,
+    /// Attempts begun.
+    pub attempts: i32,
+    /// Delayed: no attempt before this. Uncertain: later messages wait until this.
+    pub retry_at: Option<DateTime<Utc>>,
+    /// Class of the last refusal.
+    pub failure: Option<String>,
+    /// What the platform said last.
+    pub failure_reason: Option<String>,
+    /// The position in the log that brought it.
+    pub position: i64,
+    /// When the hub learnt of it.
+    pub created_at: DateTime<Utc>,
+}
+
+impl MessageRow {
+    /// Whether it counts as unread in this conversation.
+    pub fn is_unread(&self, read_through: i64) -> bool {
+        self.state == State::Received
+            && !self.is_read
+            && self.deleted_at.is_none()
+            && self.position > read_through
+    }
+}
+
+/// The rows a batch of events needs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Touch {
+    /// Conversations.
+    pub conversations: Vec<ConversationId>,
+    /// Messages by id.
+    pub messages: Vec<MessageId>,
+    /// Messages by their platform id.
+    pub platform_ids: Vec<(ConversationId, String)>,
+}
+
+impl Touch {
+    /// Adds what this event needs; false when the inbox does not care about it.
+    pub fn add(&mut self, event: &Event) -> bool {
+        match event {
+            Event::MessageReceived(it) => self.platform_message(&it.0),
+            Event::MessageObserved(it) => self.platform_message(&it.0),
+            Event::MessageEdited(it) => self.known(it.conversation, &it.platform_message_id),
+            Event::MessageDeleted(it) => self.known(it.conversation, &it.platform_message_id),
+            Event::ReactionChanged(it) => self.known(it.conversation, &it.platform_message_id),
+            Event::ReceiptReceived(it) => {
+                self.conversations.push(it.conversation);
+                for id in &it.platform_message_ids {
+                    self.known(it.conversation, id);
+                }
+            }
+            Event::MessageQueued(it) => self.own(it.at.conversation, it.message),
+            Event::SendAttempted(it) => self.own(it.conversation, it.message),
+            Event::MessageSent(it) => {
+                self.own(it.conversation, it.message);
+                self.known(it.conversation, &it.platform_message_id);
+            }
+            Event::SendDelayed(it) => self.own(it.conversation, it.message),
+            Event::SendFailed(it) => self.own(it.conversation, it.message),
+            Event::SendUncertain(it) => self.own(it.conversation, it.message),
+            Event::MessageRead(it) => self.own(it.conversation, it.message),
+            Event::ConversationRead(it) => self.conversations.push(it.conversation),
+            Event::UserRegistered(_)
+            | Event::SessionStarted(_)
+            | Event::SessionRefreshed(_)
+            | Event::SessionRevoked(_)
+            | Event::AccountConnected(_)
+            | Event::AccountDisconnected(_)
+            | Event::AccountNeedsReconnect(_)
+            | Event::ConnectFailed(_)
+            | Event::AccountNoted(_)
+            | Event::ConversationNoted(_) => return false,
+        }
+        true
+    }
+
+    fn own(&mut self, conversation: ConversationId, message: MessageId) {
+        self.conversations.push(conversation);
+        self.messages.push(message);
+    }
+
+    fn known(&mut self, conversation: ConversationId, platform_id: &str) {
+        self.own(conversation, message_id(conversation, platform_id));
+        self.platform_ids
+            .push((conversation, platform_id.to_owned()));
+    }
+
+    fn platform_message(&mut self, it: &PlatformMessage) {
+        self.own(it.at.conversation, it.message);
+        self.platform_ids
+            .push((it.at.conversation, it.platform_message_id.clone()));
+    }
+}
+
+/// The rows of the inbox read model that a batch works on.
+#[derive(Clone, Debug, Default)]
+pub struct Inbox {
+    /// By conversation.
+    pub conversations: Table<ConversationId, ConversationRow>,
+    /// By message.
+    pub messages: Table<MessageId, MessageRow>,
+    by_platform_id: HashMap<(ConversationId, String), MessageId>,
+}
+
+impl Inbox {
+    /// Puts a stored conversation.
+    pub fn load_conversation(&mut self, row: ConversationRow) {
+        self.conversations.load(row.id, row);
+    }
+
+    /// Puts a stored message.
+    pub fn load_message(&mut self, row: MessageRow) {
+        if let Some(platform_id) = &row.platform_message_id {
+            self.by_platform_id
+                .insert((row.conversation, platform_id.clone()), row.id);
+        }
+        self.messages.load(row.id, row);
+    }
+}

@@ -1,0 +1,343 @@
+//! One event at a time onto the inbox rows.
+
+use super::*;
+
+impl Inbox {
+    /// Applies one event. What [`Touch`] names for it must have been loaded if it exists.
+    pub fn fold(&mut self, recorded: &Recorded) {
+        let at = recorded.recorded_at;
+        match &recorded.event {
+            Event::MessageReceived(it) => self.arrived(&it.0, false, recorded),
+            Event::MessageObserved(it) => self.arrived(&it.0, true, recorded),
+            Event::MessageEdited(it) => {
+                let row = self.about(it.conversation, &it.platform_message_id, recorded);
+                if row.edited_at.is_none_or(|old| it.edited_at > old) {
+                    row.edited_at = Some(it.edited_at);
+                    row.text = Some(it.text.clone());
+                }
+            }
+            Event::MessageDeleted(it) => {
+                let id = self
+                    .about(it.conversation, &it.platform_message_id, recorded)
+                    .id;
+                self.unread_changes(id, at, |row| {
+                    row.deleted_at.get_or_insert(it.deleted_at);
+                    row.text = None;
+                    row.media = None;
+                    row.detail = None;
+                });
+            }
+            Event::ReactionChanged(it) => {
+                let row = self.about(it.conversation, &it.platform_message_id, recorded);
+                react(row, &it.sender_id, it.emoji.as_deref(), it.added, it.at);
+            }
+            Event::ReceiptReceived(it) => {
+                for id in &it.platform_message_ids {
+                    let row = self.about(it.conversation, id, recorded);
+                    let mark = match it.receipt {
+                        Receipt::Delivered => &mut row.delivered_at,
+                        Receipt::Read => &mut row.seen_at,
+                    };
+                    // The earliest report of this message is when it happened.
+                    *mark = Some(mark.map_or(it.at, |old| old.min(it.at)));
+                }
+                if let (Some(until), Some(row)) =
+                    (it.watermark, self.conversations.change(it.conversation))
+                {
+                    let mark = match it.receipt {
+                        Receipt::Delivered => &mut row.delivered_until,
+                        Receipt::Read => &mut row.seen_until,
+                    };
+                    *mark = Some(mark.map_or(until, |old| old.max(until)));
+                    row.updated_at = at;
+                }
+            }
+            Event::MessageQueued(it) => self.queued(it, recorded),
+            Event::SendAttempted(it) => self.unless_sent(it.message, |row| {
+                row.state = State::Sending;
+                row.attempts = i32::try_from(it.attempt).unwrap_or(i32::MAX);
+                row.retry_at = None;
+            }),
+            Event::MessageSent(it) => self.sent(it, at),
+            Event::SendDelayed(it) => self.unless_sent(it.message, |row| {
+                row.state = State::Delayed;
+                row.retry_at = Some(it.retry_at);
+                row.failure = Some(it.class.name().to_owned());
+                row.failure_reason = Some(it.reason.clone());
+            }),
+            Event::SendFailed(it) => self.unless_sent(it.message, |row| {
+                row.state = State::Failed;
+                row.retry_at = None;
+                row.failure = Some(it.class.name().to_owned());
+                row.failure_reason = Some(it.reason.clone());
+            }),
+            Event::SendUncertain(it) => self.unless_sent(it.message, |row| {
+                row.state = State::Uncertain;
+                row.retry_at = Some(it.settle_by);
+                row.failure_reason = Some(it.reason.clone());
+            }),
+            Event::MessageRead(it) => {
+                self.unread_changes(it.message, at, |row| row.is_read |= !row.outgoing);
+            }
+            Event::ConversationRead(it) => {
+                if let Some(row) = self.conversations.change(it.conversation) {
+                    row.read_through = recorded.place.position;
+                    row.unread = 0;
+                    row.updated_at = at;
+                }
+            }
+            Event::UserRegistered(_)
+            | Event::SessionStarted(_)
+            | Event::SessionRefreshed(_)
+            | Event::SessionRevoked(_)
+            | Event::AccountConnected(_)
+            | Event::AccountDisconnected(_)
+            | Event::AccountNeedsReconnect(_)
+            | Event::ConnectFailed(_)
+            | Event::AccountNoted(_)
+            | Event::ConversationNoted(_) => {}
+        }
+    }
+
+    fn conversation(&mut self, at: &Thread, now: DateTime<Utc>) -> &mut ConversationRow {
+        self.conversations
+            .change_or(at.conversation, || ConversationRow {
+                id: at.conversation,
+                user: at.user,
+                account: at.account,
+                platform: at.platform,
+                thread: at.thread.clone(),
+                participant_id: None,
+                participant_name: None,
+                named_at: None,
+                last_message_at: None,
+                unread: 0,
+                read_through: 0,
+                delivered_until: None,
+                seen_until: None,
+                created_at: now,
+                updated_at: now,
+            })
+    }
+
+    fn find(&self, conversation: ConversationId, platform_id: &str) -> Option<MessageId> {
+        self.by_platform_id
+            .get(&(conversation, platform_id.to_owned()))
+            .copied()
+    }
+
+    /// The row of a message known by its platform id, or a placeholder for it.
+    fn about(
+        &mut self,
+        conversation: ConversationId,
+        platform_id: &str,
+        recorded: &Recorded,
+    ) -> &mut MessageRow {
+        let id = self
+            .find(conversation, platform_id)
+            .unwrap_or_else(|| message_id(conversation, platform_id));
+        self.by_platform_id
+            .insert((conversation, platform_id.to_owned()), id);
+        self.messages.change_or(id, || MessageRow {
+            id,
+            platform_message_id: Some(platform_id.to_owned()),
+            ..blank(id, conversation, recorded)
+        })
+    }
+
+    fn arrived(&mut self, it: &PlatformMessage, outgoing: bool, recorded: &Recorded) {
+        let now = recorded.recorded_at;
+        let known = self
+            .find(it.at.conversation, &it.platform_message_id)
+            .unwrap_or(it.message);
+        if let Some(row) = self.messages.get(known)
+            && row.state != State::Placeholder
+        {
+            return;
+        }
+        let row = self.about(it.at.conversation, &it.platform_message_id, recorded);
+        row.state = if outgoing {
+            State::Observed
+        } else {
+            State::Received
+        };
+        row.sender_id = it.sender_id.clone();
+        row.sender_name = it.sender_name.clone();
+        row.message_type = it.message_type;
+        row.outgoing = outgoing;
+        row.sent_at = Some(it.sent_at);
+        row.position = recorded.place.position;
+        row.created_at = now;
+        if row.deleted_at.is_none() {
+            if row.edited_at.is_none() {
+                row.text = Some(it.text.clone());
+            }
+            row.media = it.media.clone();
+            row.detail = it.detail.clone();
+        }
+        let row = row.clone();
+        let conversation = self.conversation(&it.at, now);
+        conversation.unread += i32::from(row.is_unread(conversation.read_through));
+        conversation.last_message_at = conversation.last_message_at.max(Some(it.sent_at));
+        conversation.updated_at = now;
+        if !outgoing {
+            conversation
+                .participant_id
+                .get_or_insert_with(|| it.sender_id.clone());
+        }
+        let name = match (&it.thread_name, outgoing) {
+            (Some(name), _) => Some(name),
+            (None, false) => it.sender_name.as_ref(),
+            (None, true) => None,
+        };
+        if let Some(name) = name
+            && conversation.named_at.is_none_or(|old| it.sent_at >= old)
+        {
+            conversation.participant_name = Some(name.clone());
+            conversation.named_at = Some(it.sent_at);
+        }
+    }
+
+    fn queued(&mut self, it: &crate::event::MessageQueued, recorded: &Recorded) {
+        let now = recorded.recorded_at;
+        if self.messages.get(it.message).is_some() {
+            return;
+        }
+        self.messages.change_or(it.message, || MessageRow {
+            state: State::Queued,
+            sender_id: "me".to_owned(),
+            text: Some(it.text.clone()),
+            message_type: it.message_type,
+            outgoing: true,
+            sent_at: Some(now),
+            ..blank(it.message, it.at.conversation, recorded)
+        });
+        let conversation = self.conversation(&it.at, now);
+        conversation.last_message_at = conversation.last_message_at.max(Some(now));
+        conversation.updated_at = now;
+    }
+
+    fn sent(&mut self, it: &crate::event::MessageSent, at: DateTime<Utc>) {
+        // Whatever the platform already told about this id under another row (an echo without our
+        // reference, an early receipt) belongs to this message.
+        let twin = self
+            .find(it.conversation, &it.platform_message_id)
+            .filter(|id| *id != it.message)
+            .and_then(|id| self.messages.remove(id));
+        let Some(row) = self.messages.change(it.message) else {
+            return;
+        };
+        if row.state == State::Sent {
+            return;
+        }
+        row.state = State::Sent;
+        row.platform_message_id = Some(it.platform_message_id.clone());
+        row.sent_at = Some(it.sent_at);
+        row.retry_at = None;
+        row.failure = None;
+        row.failure_reason = None;
+        if let Some(twin) = twin {
+            row.delivered_at = row.delivered_at.or(twin.delivered_at);
+            row.seen_at = row.seen_at.or(twin.seen_at);
+            row.reactions = twin.reactions;
+            if twin.edited_at.is_some() {
+                row.edited_at = twin.edited_at;
+                row.text = twin.text;
+            }
+            if twin.deleted_at.is_some() {
+                row.deleted_at = twin.deleted_at;
+                row.text = None;
+            }
+        }
+        self.by_platform_id.insert(
+            (it.conversation, it.platform_message_id.clone()),
+            it.message,
+        );
+        if let Some(conversation) = self.conversations.change(it.conversation) {
+            conversation.last_message_at = conversation.last_message_at.max(Some(it.sent_at));
+            conversation.updated_at = at;
+        }
+    }
+
+    /// Applies a change to a message of ours that the platform is not known to have.
+    fn unless_sent(&mut self, message: MessageId, change: impl FnOnce(&mut MessageRow)) {
+        if self
+            .messages
+            .get(message)
+            .is_some_and(|row| row.state != State::Sent)
+            && let Some(row) = self.messages.change(message)
+        {
+            change(row);
+        }
+    }
+
+    /// Applies a change that may make a message count as unread or stop counting.
+    fn unread_changes(
+        &mut self,
+        message: MessageId,
+        at: DateTime<Utc>,
+        change: impl FnOnce(&mut MessageRow),
+    ) {
+        let Some(row) = self.messages.change(message) else {
+            return;
+        };
+        let conversation = row.conversation;
+        let Some(conversation) = self.conversations.change(conversation) else {
+            change(row);
+            return;
+        };
+        let before = row.is_unread(conversation.read_through);
+        change(row);
+        let after = row.is_unread(conversation.read_through);
+        conversation.unread += i32::from(after) - i32::from(before);
+        conversation.updated_at = at;
+    }
+}
+
+fn blank(id: MessageId, conversation: ConversationId, recorded: &Recorded) -> MessageRow {
+    MessageRow {
+        id,
+        conversation,
+        platform_message_id: None,
+        state: State::Placeholder,
+        sender_id: String::new(),
+        sender_name: None,
+        text: None,
+        message_type: MessageType::Text,
+        media: None,
+        detail: None,
+        outgoing: false,
+        is_read: false,
+        sent_at: None,
+        delivered_at: None,
+        seen_at: None,
+        edited_at: None,
+        deleted_at: None,
+        reactions: Vec::new(),
+        attempts: 0,
+        retry_at: None,
+        failure: None,
+        failure_reason: None,
+        position: recorded.place.position,
+        created_at: recorded.recorded_at,
+    }
+}
+
+/// One reaction per person and emoji slot: the newest statement of a person wins, so that a
+/// reaction taken back before it arrived stays taken back.
+fn react(row: &mut MessageRow, sender: &str, emoji: Option<&str>, added: bool, at: DateTime<Utc>) {
+    let emoji = emoji.filter(|_| added).map(str::to_owned);
+    match row.reactions.iter_mut().find(|it| it.sender == sender) {
+        Some(old) if at >= old.at => {
+            old.emoji = emoji;
+            old.at = at;
+        }
+        Some(_) => {}
+        None => row.reactions.push(Reaction {
+            sender: sender.to_owned(),
+            emoji,
+            at,
+        }),
+    }
+    row.reactions.sort_by(|a, b| a.sender.cmp(&b.sender));
+}

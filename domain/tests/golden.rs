@@ -1,0 +1,96 @@
+//! Every recorded payload, read and compared with everything its index says about it.
+//!
+//! The indexes lie beside the payloads in `fixtures/`; signatures and sizes are taken from them,
+//! the rest is spelled out in the modules below. Regenerating anything from the code's own output
+//! would prove nothing: expectations are written by hand.
+
+#[path = "golden/facebook.rs"]
+mod facebook;
+#[path = "golden/mutation.rs"]
+mod mutation;
+#[path = "golden/telegram.rs"]
+mod telegram;
+#[path = "golden/vectors.rs"]
+mod vectors;
+
+use std::fs;
+use std::path::PathBuf;
+
+use hub_domain::platform::fact::{Fact, FactKind};
+use hub_domain::platform::{App, Platform, adapter};
+
+/// The app the fixtures were made with.
+pub fn app() -> App {
+    App {
+        client_id: "845120034567890".into(),
+        client_secret: "0f1e2d3c4b5a69788796a5b4c3d2e1f0".into(),
+        bot_token: "7100000001:AAHub-fictional_TokenForTests0123456789".into(),
+        webhook_secret: "hub_Secret-Token_01".into(),
+        ..App::default()
+    }
+}
+
+/// The bytes of a fixture, e.g. `facebook/01_text.json`.
+pub fn fixture(path: &str) -> Vec<u8> {
+    let fixtures = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    fs::read(fixtures.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// All payloads of a platform with their paths, in order.
+pub fn fixtures(platform: Platform) -> Vec<(String, Vec<u8>)> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures")
+        .join(platform.name());
+    let names = fs::read_dir(folder).unwrap();
+    let mut paths: Vec<String> = names
+        .map(|entry| {
+            format!(
+                "{platform}/{}",
+                entry.unwrap().file_name().to_string_lossy()
+            )
+        })
+        .filter(|path| path.ends_with(".json"))
+        .collect();
+    paths.sort();
+    paths
+        .into_iter()
+        .map(|path| (path.clone(), fixture(&path)))
+        .collect()
+}
+
+/// The lines an index has about a payload.
+pub fn section(platform: Platform, path: &str) -> String {
+    let index = String::from_utf8(fixture(&format!("{platform}/index.md"))).unwrap();
+    let name = path.rsplit('/').next().unwrap();
+    let section = index
+        .split("### ")
+        .find(|section| section.starts_with(name));
+    section
+        .unwrap_or_else(|| panic!("{path} is not in the index"))
+        .to_owned()
+}
+
+/// The facts of a fixture, checked for what holds of every fact.
+pub fn facts(path: &str) -> Vec<Fact> {
+    let platform: Platform = path.split('/').next().unwrap().parse().unwrap();
+    let facts = adapter(platform)
+        .unwrap()
+        .translate(&app(), &fixture(path))
+        .unwrap();
+    for fact in &facts {
+        assert!(!fact.dedup.is_empty(), "{path}: {fact:?}");
+    }
+    facts
+}
+
+/// The kinds of these facts, in order.
+pub fn kinds(facts: &[Fact]) -> Vec<&'static str> {
+    facts.iter().map(|fact| fact.kind.name()).collect()
+}
+
+/// The only fact, of this kind.
+pub fn only(path: &str, kind: FactKind) -> Fact {
+    let mut facts = facts(path);
+    assert_eq!(kinds(&facts), [kind.name()], "{path}");
+    facts.remove(0)
+}

@@ -1,0 +1,171 @@
+//! Every payload, damaged in many ways: reading it gives facts or says that it is unreadable.
+//!
+//! The damage is drawn from a seed. A failure prints it; set `HUB_SEED` to repeat it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use hub_domain::platform::{Platform, adapter};
+use serde_json::{Value, json};
+
+use crate::{app, fixtures};
+
+const ROUNDS: u64 = 100;
+
+/// SplitMix64: small, and the same everywhere.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((z ^ (z >> 31)) % sides.max(1) as u64).unwrap()
+    }
+}
+
+/// The paths of all values inside a value, the root included.
+fn paths(value: &Value, path: String, found: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                paths(field, format!("{path}/{name}"), found);
+            }
+        }
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                paths(item, format!("{path}/{index}"), found);
+            }
+        }
+        _ => {}
+    }
+    found.push(path);
+}
+
+fn nested(depth: usize) -> String {
+    format!("{}1{}", "[".repeat(depth), "]".repeat(depth))
+}
+
+/// One damaged copy of the payload.
+fn mutate(raw: &[u8], dice: &mut Dice) -> Vec<u8> {
+    let mut value: Value = serde_json::from_slice(raw).unwrap();
+    let mut found = Vec::new();
+    paths(&value, String::new(), &mut found);
+    let path = found[dice.roll(found.len())].clone();
+    // Damage no `Value` can hold is marked and put in as text.
+    const MARK: &str = "\"<here>\"";
+    let put = match dice.roll(16) {
+        0 => {
+            if let Some((parent, name)) = path.rsplit_once('/') {
+                match value.pointer_mut(parent) {
+                    Some(Value::Object(fields)) => drop(fields.remove(name)),
+                    Some(Value::Array(items)) => drop(items.remove(name.parse().unwrap())),
+                    _ => {}
+                }
+            }
+            return value.to_string().into_bytes();
+        }
+        1 => "null".into(),
+        2 => "{}".into(),
+        3 => "[]".into(),
+        4 => "[null,7,{},\"x\",[[]]]".into(),
+        5 => "true".into(),
+        6 => "-1".into(),
+        7 => "1e308".into(),
+        8 => "1e999".into(),
+        9 => "99999999999999999999999999".into(),
+        10 => u64::MAX.to_string(),
+        11 => i64::MIN.to_string(),
+        12 => nested(10_000),
+        13 => r#""\ud800 \u0000 \udc00""#.into(),
+        14 => json!("long ".repeat(20_000)).to_string(),
+        _ => {
+            let length = dice.roll(raw.len());
+            return raw[..length].to_vec();
+        }
+    };
+    *value.pointer_mut(&path).unwrap() = json!("<here>");
+    value.to_string().replace(MARK, &put).into_bytes()
+}
+
+#[test]
+fn damaged_payloads_never_panic() {
+    let seed = std::env::var("HUB_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or(1);
+    println!("HUB_SEED={seed}");
+    let mut app = app();
+    for platform in [Platform::Facebook, Platform::Telegram] {
+        let adapter = adapter(platform).unwrap();
+        for (path, raw) in fixtures(platform) {
+            let mut dice = Dice(seed);
+            for round in 0..ROUNDS {
+                let damaged = mutate(&raw, &mut dice);
+                app.client_id = if round % 2 == 0 {
+                    String::new()
+                } else {
+                    "845120034567890".into()
+                };
+                let read = catch_unwind(AssertUnwindSafe(|| {
+                    adapter.verify(&app, &[], &damaged).unwrap_err();
+                    (
+                        adapter.translate(&app, &damaged),
+                        adapter.route(&app, &damaged),
+                    )
+                }));
+                let shown: String = String::from_utf8_lossy(&damaged)
+                    .chars()
+                    .take(2000)
+                    .collect();
+                let (facts, route) = read
+                    .unwrap_or_else(|_| panic!("HUB_SEED={seed} {path} round {round}: {}", shown));
+                // Whatever is JSON is read; only what is none may be unreadable.
+                let is_json = serde_json::from_slice::<Value>(&damaged).is_ok();
+                assert!(
+                    facts.is_ok() || !is_json,
+                    "HUB_SEED={seed} {path} round {round}"
+                );
+                for fact in facts.unwrap_or_default() {
+                    let shown = serde_json::to_string(&fact).unwrap();
+                    assert!(
+                        !shown.contains("\\u0000"),
+                        "HUB_SEED={seed} {path} round {round}"
+                    );
+                    assert!(!fact.dedup.is_empty());
+                    assert!(fact.account.is_none_or(|account| route.contains(&account)));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn damage_to_one_item_spares_its_neighbours() {
+    let body = |broken: &str| {
+        format!(
+            r#"{{"object":"page","entry":[{{"id":"1","time":1,"messaging":[{broken},
+            {{"sender":{{"id":"2"}},"recipient":{{"id":"1"}},"timestamp":1,
+            "message":{{"mid":"m","text":"x"}}}}]}}]}}"#
+        )
+    };
+    let messenger = adapter(Platform::Facebook).unwrap();
+    for broken in [
+        "null",
+        "7",
+        "[]",
+        r#"{"message":null}"#,
+        "1e999",
+        r#""\ud800""#,
+        &nested(9_999),
+    ] {
+        let facts = messenger
+            .translate(&app(), body(broken).as_bytes())
+            .unwrap();
+        assert_eq!(
+            crate::kinds(&facts),
+            ["unknown", "message.received"],
+            "{broken:.20}"
+        );
+    }
+}

@@ -1,0 +1,145 @@
+//! A request as a player sees it: parameters wherever the caller put them.
+//!
+//! The real platforms take the same parameter from the query, a form or a JSON body, so a player
+//! asks for it by name and does not care. A call can also be left unanswered, which HTTP servers do
+//! not offer: see [`Call::leave_unanswered`].
+
+use std::time::Duration;
+
+use axum::body::to_bytes;
+use axum::extract::Request;
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::response::Response;
+use serde_json::{Map, Value};
+use tokio_util::sync::CancellationToken;
+use url::form_urlencoded;
+
+/// Bodies above this are refused; no platform takes as much text in one request.
+const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Closes the connection a request came on. Put into the request by the accept loop.
+#[derive(Clone)]
+pub(crate) struct Hangup(pub(crate) CancellationToken);
+
+/// A request, read completely.
+pub(crate) struct Call {
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    query: Vec<(String, String)>,
+    fields: Map<String, Value>,
+    headers: HeaderMap,
+    hangup: Option<Hangup>,
+}
+
+impl Call {
+    /// Reads a request; the error is the answer to one that cannot be read.
+    pub(crate) async fn read(request: Request) -> Result<Self, StatusCode> {
+        let (parts, body) = request.into_parts();
+        let body = to_bytes(body, BODY_BYTES_MAX)
+            .await
+            .map_err(|_| StatusCode::PAYLOAD_TOO_LARGE)?;
+        let query = parts.uri.query().unwrap_or_default();
+        Ok(Self {
+            query: pairs(query.as_bytes()),
+            fields: fields(&parts.headers, &body),
+            method: parts.method,
+            // Some clients escape the colon inside a Telegram token.
+            path: parts.uri.path().replace("%3A", ":").replace("%3a", ":"),
+            headers: parts.headers,
+            hangup: parts.extensions.get::<Hangup>().cloned(),
+        })
+    }
+
+    /// The path's parts between the slashes.
+    pub(crate) fn segments(&self) -> Vec<&str> {
+        self.path
+            .split('/')
+            .filter(|part| !part.is_empty())
+            .collect()
+    }
+
+    /// A parameter as text, from the query or the body. Empty counts as absent.
+    pub(crate) fn param(&self, name: &str) -> Option<String> {
+        let from_query = self
+            .query
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, v)| v.clone());
+        from_query
+            .or_else(|| self.fields.get(name).and_then(text))
+            .filter(|value| !value.is_empty())
+    }
+
+    /// A parameter with structure: a JSON value, or a string that holds JSON as forms send it.
+    pub(crate) fn value(&self, name: &str) -> Option<Value> {
+        if let Some(value @ (Value::Object(_) | Value::Array(_))) = self.fields.get(name) {
+            return Some(value.clone());
+        }
+        serde_json::from_str(&self.param(name)?).ok()
+    }
+
+    /// This call's URL with another value for one parameter, as paging links are made.
+    pub(crate) fn url_with(&self, name: &str, value: &str) -> String {
+        let host = self
+            .headers
+            .get(header::HOST)
+            .and_then(|host| host.to_str().ok());
+        let query = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(self.query.iter().filter(|(key, _)| key != name))
+            .append_pair(name, value)
+            .finish();
+        format!(
+            "http://{}{}?{query}",
+            host.unwrap_or("127.0.0.1"),
+            self.path
+        )
+    }
+
+    /// The bearer token.
+    pub(crate) fn bearer(&self) -> Option<&str> {
+        self.headers
+            .get(header::AUTHORIZATION)?
+            .to_str()
+            .ok()?
+            .strip_prefix("Bearer ")
+    }
+
+    /// Gives no answer at all: keeps the caller waiting this long, then closes the connection.
+    ///
+    /// Behind an accept loop that is not the sandbox's own there is nothing to close, and the call
+    /// stays open until the caller leaves. Either way no byte of an answer is ever sent.
+    pub(crate) async fn leave_unanswered(&self, patience: Duration) -> Response {
+        tokio::time::sleep(patience).await;
+        if let Some(Hangup(connection)) = &self.hangup {
+            connection.cancel();
+        }
+        std::future::pending().await
+    }
+}
+
+/// A JSON string or number as text. Numbers keep every digit: ids exceed 2^53.
+pub(crate) fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(flag) => Some(flag.to_string()),
+        _ => None,
+    }
+}
+
+fn pairs(encoded: &[u8]) -> Vec<(String, String)> {
+    form_urlencoded::parse(encoded).into_owned().collect()
+}
+
+fn fields(headers: &HeaderMap, body: &[u8]) -> Map<String, Value> {
+    let kind = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok());
+    if kind.is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded")) {
+        return pairs(body)
+            .into_iter()
+            .map(|(key, value)| (key, value.into()))
+            .collect();
+    }
+    serde_json::from_slice(body).unwrap_or_default()
+}

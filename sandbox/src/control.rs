@@ -1,0 +1,202 @@
+//! The routes that tests and people turn the sandbox with.
+//!
+//! Their shapes are fixed: acceptance tests that we did not write use them. Bad input is answered
+//! 400 `{"error": "…"}` in words; unknown fields are ignored.
+
+use axum::body::Bytes;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::{get, post, put};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::call::text;
+use crate::deliver::{Delivery, Outcome};
+use crate::faults::Setting;
+use crate::platform::Incoming;
+use crate::serve::Sandbox;
+
+/// The most copies `repeat` may ask for.
+const REPEAT_MAX: u32 = 100;
+
+/// What was wrong with a request to the controls.
+pub(crate) struct BadInput(pub(crate) String);
+
+impl IntoResponse for BadInput {
+    fn into_response(self) -> Response {
+        (StatusCode::BAD_REQUEST, Json(json!({"error": self.0}))).into_response()
+    }
+}
+
+/// The control routes and the front page.
+pub(crate) fn router() -> Router<Sandbox> {
+    Router::new()
+        .route("/", get(front_page))
+        .route("/control/hub", put(set_hub).get(hub))
+        .route("/control/incoming", post(incoming))
+        .route("/control/sent", get(sent))
+        .route("/control/faults", put(set_fault).delete(clear_faults))
+        .route("/control/requests", get(requests))
+        .route("/control/reset", post(reset))
+}
+
+/// Reads a JSON body, whatever its content type says.
+pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, BadInput> {
+    serde_json::from_slice(body).map_err(|error| BadInput(format!("unreadable body: {error}")))
+}
+
+async fn hub(State(sandbox): State<Sandbox>) -> Json<Value> {
+    Json(json!({"base": sandbox.hub_webhook_base()}))
+}
+
+async fn set_hub(State(sandbox): State<Sandbox>, body: Bytes) -> Result<Json<Value>, BadInput> {
+    #[derive(Deserialize)]
+    struct Hub {
+        base: String,
+    }
+    let Hub { base } = parse(&body)?;
+    let http = url::Url::parse(&base).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+    if !http {
+        return Err(BadInput(
+            "base must be an http:// or https:// URL".to_owned(),
+        ));
+    }
+    sandbox.set_hub_webhook_base(&base);
+    Ok(Json(json!({"ok": true})))
+}
+
+async fn incoming(State(sandbox): State<Sandbox>, body: Bytes) -> Result<Json<Value>, BadInput> {
+    sandbox.world.drive();
+    let body: Value = parse(&body)?;
+    let platform = body["platform"].as_str().unwrap_or_default();
+    let player = sandbox
+        .players
+        .iter()
+        .find(|player| player.name() == platform)
+        .ok_or_else(|| BadInput(one_of(&sandbox)))?;
+    let incoming = read_incoming(&body).map_err(|missing| BadInput(missing.to_owned()))?;
+    let copies = match &body["repeat"] {
+        Value::Null => 1,
+        repeat => repeat
+            .as_u64()
+            .and_then(|repeat| u32::try_from(repeat).ok())
+            .filter(|repeat| (1..=REPEAT_MAX).contains(repeat))
+            .ok_or_else(|| BadInput(format!("repeat must be between 1 and {REPEAT_MAX}")))?,
+    };
+    let written = player.write(&incoming).map_err(BadInput)?;
+    let delivery = match written.webhook {
+        Some(webhook) => sandbox.world.deliver(webhook, copies).await,
+        None => Delivery::without_attempt(Outcome::Queued),
+    };
+    Ok(Json(json!({
+        "messageId": written.message_id,
+        "status": delivery.status,
+        "outcome": delivery.outcome,
+    })))
+}
+
+fn read_incoming(body: &Value) -> Result<Incoming, &'static str> {
+    let from_id = text(&body["from"]["id"])
+        .filter(|id| !id.is_empty())
+        .ok_or("from.id must be a string or a number")?;
+    let written = body["text"]
+        .as_str()
+        .filter(|text| !text.is_empty())
+        .ok_or("text must be a non-empty string")?;
+    let name = body["from"]["name"]
+        .as_str()
+        .filter(|name| !name.is_empty());
+    Ok(Incoming {
+        account: text(&body["account"]).filter(|account| !account.is_empty()),
+        from_id,
+        from_name: name.unwrap_or("Customer").to_owned(),
+        text: written.to_owned(),
+    })
+}
+
+#[derive(Deserialize)]
+struct Filter {
+    platform: Option<String>,
+    account: Option<String>,
+}
+
+async fn sent(State(sandbox): State<Sandbox>, Query(filter): Query<Filter>) -> Json<Value> {
+    let asked = |filter: &Option<String>| filter.clone().filter(|value| !value.is_empty());
+    let (platform, account) = (asked(&filter.platform), asked(&filter.account));
+    let (messages, forgotten) = sandbox
+        .world
+        .ledger
+        .sent(platform.as_deref(), account.as_deref());
+    Json(json!({"messages": messages, "forgotten": forgotten}))
+}
+
+async fn requests(State(sandbox): State<Sandbox>) -> Json<Value> {
+    let (requests, forgotten) = sandbox.world.ledger.requests();
+    Json(json!({"requests": requests, "forgotten": forgotten}))
+}
+
+async fn set_fault(State(sandbox): State<Sandbox>, body: Bytes) -> Result<Json<Value>, BadInput> {
+    sandbox.world.drive();
+    let setting: Setting = parse(&body)?;
+    let seed = setting.seed.unwrap_or(sandbox.world.faults.seed());
+    sandbox
+        .world
+        .faults
+        .set(setting, &names(&sandbox))
+        .map_err(BadInput)?;
+    Ok(Json(json!({"ok": true, "seed": seed})))
+}
+
+async fn clear_faults(State(sandbox): State<Sandbox>) -> Json<Value> {
+    sandbox.world.faults.clear();
+    sandbox.world.release_held();
+    Json(json!({"ok": true}))
+}
+
+async fn reset(State(sandbox): State<Sandbox>) -> Json<Value> {
+    sandbox.world.drive();
+    sandbox.world.faults.clear();
+    sandbox.world.release_held();
+    sandbox.world.ledger.clear();
+    for player in sandbox.players.iter() {
+        player.reset();
+    }
+    Json(json!({"ok": true}))
+}
+
+fn names(sandbox: &Sandbox) -> Vec<&'static str> {
+    sandbox.players.iter().map(|player| player.name()).collect()
+}
+
+fn one_of(sandbox: &Sandbox) -> String {
+    format!("platform must be one of {}", names(sandbox).join(", "))
+}
+
+async fn front_page() -> Html<&'static str> {
+    Html(FRONT_PAGE)
+}
+
+const FRONT_PAGE: &str = r#"<!doctype html>
+<meta charset="utf-8"><title>Hub sandbox</title>
+<h1>Hub sandbox</h1>
+<p>This server plays the platforms' side of the wire: Facebook Messenger under <code>/v26.0/…</code>,
+the Telegram Bot API under <code>/bot&lt;token&gt;/…</code>. Nothing here reaches the real ones.</p>
+<h2>Controls</h2>
+<pre>
+POST   /control/incoming  {"platform","account","from":{"id","name"},"text","repeat"?}   a customer writes
+GET    /control/sent?platform=&amp;account=                                                what the platforms accepted
+GET    /control/requests                                                               what they were asked
+PUT    /control/faults    {"platform","op","mode","status"?,"retryAfter"?,"times"?,"rate"?,"seed"?}
+         op send:            status, hang, accept_no_reply
+         op token, fetch:    status, hang
+         op webhook:         duplicate, reorder, drop
+         op dialog:          status (the person refuses to connect)
+DELETE /control/faults
+POST   /control/reset     forget messages, requests and faults
+PUT    /control/hub       {"base":"http://…"}                                          where webhooks go
+POST   /control/pages     {"id","name"}                                                Facebook: the next person who connects grants this page
+</pre>
+"#;

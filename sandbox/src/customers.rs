@@ -1,0 +1,193 @@
+//! Scripted customers: a few people with believable questions, so that the demo lives.
+//!
+//! Each person goes through a script from the top, over and over. Somebody writes every half minute
+//! or so, and who has been answered often says something back. They write through the same door as
+//! `POST /control/incoming`, so nothing about them is special to the hub. While somebody drives the
+//! sandbox through its control routes they are silent, so that nothing unexpected arrives.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::Instant;
+
+use crate::ledger::Sent;
+use crate::platform::{Incoming, Player};
+use crate::random::Dice;
+use crate::serve::Sandbox;
+
+/// Seconds between two unprompted messages: at least, and less than.
+const WRITES_EVERY_S: (u64, u64) = (20, 40);
+/// The first one comes sooner: somebody is watching an empty screen.
+const FIRST_AFTER_S: (u64, u64) = (3, 6);
+/// Seconds somebody takes to answer: at least, and less than.
+const ANSWERS_AFTER_S: (u64, u64) = (3, 9);
+/// How often somebody answers at all.
+const ANSWERS: f64 = 0.6;
+
+/// A person, where they write, and what they say.
+struct Customer {
+    platform: &'static str,
+    id: &'static str,
+    name: &'static str,
+    /// Unprompted, in order.
+    opens: &'static [&'static str],
+    /// Once answered, in order.
+    replies: &'static [&'static str],
+}
+
+const CUSTOMERS: [Customer; 5] = [
+    Customer {
+        platform: "facebook",
+        id: "7214365098123401",
+        name: "Mira Quill",
+        opens: &[
+            "Hi, is the blue teapot still in stock?",
+            "Does it keep the tea warm, or do I need the cosy as well?",
+            "One more thing: could you wrap it as a gift? 🎁",
+        ],
+        replies: &[
+            "Lovely, then I'll take one.",
+            "Thanks for the quick answer!",
+        ],
+    },
+    Customer {
+        platform: "facebook",
+        id: "7214365098123402",
+        name: "Jonas Weiß",
+        opens: &[
+            "My parcel 20931 says \"delivered\", but there is nothing here :(",
+            "The neighbours don't have it either. What can we do?",
+        ],
+        replies: &[
+            "OK, I'll wait until tomorrow.",
+            "Found it! It was behind the bins. Sorry!",
+        ],
+    },
+    Customer {
+        platform: "facebook",
+        id: "7214365098123403",
+        name: "Amélie Roux",
+        opens: &[
+            "Bonjour! Do you ship to Lyon?",
+            "And how long does that take, roughly?",
+            "Is https://shop.example/green-set the right page for the whole set?",
+        ],
+        replies: &["Parfait, merci ☕", "That works for me."],
+    },
+    Customer {
+        platform: "telegram",
+        id: "5501000001",
+        name: "Ines",
+        opens: &[
+            "Hello, are you open on Saturday?",
+            "Can I bring a teapot with a cracked lid? Maybe you can repair it",
+        ],
+        replies: &["Great, see you then!", "Perfect 👍"],
+    },
+    Customer {
+        platform: "telegram",
+        id: "5501000002",
+        name: "Tomás",
+        opens: &[
+            "I'd like to order 12 small cups for a café. Is there a discount?",
+            "We would need them by the end of the month",
+            "Could you send an invoice without VAT? We are in Portugal",
+        ],
+        replies: &[
+            "That price is fine, please go ahead.",
+            "Thank you, talk soon.",
+        ],
+    },
+];
+
+/// How far each customer is in their script: unprompted lines, and answers.
+type Progress = [(usize, usize); CUSTOMERS.len()];
+
+/// Lets the customers write until the sandbox stops.
+pub(crate) async fn write_now_and_then(sandbox: Sandbox) {
+    let stop = sandbox.world.stop.clone();
+    tokio::select! {
+        () = live(sandbox) => {}
+        () = stop.cancelled() => {}
+    }
+}
+
+async fn live(sandbox: Sandbox) {
+    let mut dice = Dice::new(sandbox.world.faults.seed());
+    let mut progress: Progress = Default::default();
+    let mut news = sandbox.world.ledger.listen();
+    let mut next = Instant::now() + seconds(&mut dice, FIRST_AFTER_S);
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep_until(next) => {
+                next = Instant::now() + seconds(&mut dice, WRITES_EVERY_S);
+                if sandbox.world.is_driven() {
+                    continue;
+                }
+                let index = pick(&mut dice);
+                let customer = &CUSTOMERS[index];
+                let said = &mut progress[index].0;
+                say(&sandbox, customer, customer.opens[*said % customer.opens.len()]).await;
+                *said += 1;
+            }
+            heard = news.recv() => match heard {
+                Ok(sent) => answer(&sandbox, &sent, &mut dice, &mut progress),
+                // Under a flood some messages stay unanswered, as in life.
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return,
+            },
+        }
+    }
+}
+
+/// Plans an answer to a message, maybe. It is given later, so that others can write meanwhile.
+fn answer(sandbox: &Sandbox, sent: &Sent, dice: &mut Dice, progress: &mut Progress) {
+    let addressed =
+        |customer: &Customer| customer.platform == sent.platform && customer.id == sent.to;
+    let Some(index) = CUSTOMERS.iter().position(addressed) else {
+        return;
+    };
+    if sandbox.world.is_driven() || !dice.chance(ANSWERS) {
+        return;
+    }
+    let customer = &CUSTOMERS[index];
+    let reply = customer.replies[progress[index].1 % customer.replies.len()];
+    progress[index].1 += 1;
+    let (pause, sandbox) = (seconds(dice, ANSWERS_AFTER_S), sandbox.clone());
+    tokio::spawn(async move {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => say(&sandbox, customer, reply).await,
+            () = sandbox.world.stop.cancelled() => {}
+        }
+    });
+}
+
+async fn say(sandbox: &Sandbox, customer: &Customer, text: &str) {
+    let plays = |player: &&Arc<dyn Player>| player.name() == customer.platform;
+    let Some(player) = sandbox.players.iter().find(plays) else {
+        return;
+    };
+    let incoming = Incoming {
+        account: Some(player.shop()),
+        from_id: customer.id.to_owned(),
+        from_name: customer.name.to_owned(),
+        text: text.to_owned(),
+    };
+    match player.write(&incoming) {
+        Ok(written) => {
+            if let Some(webhook) = written.webhook {
+                sandbox.world.deliver(webhook, 1).await;
+            }
+        }
+        Err(error) => tracing::warn!(error, "a scripted customer could not write"),
+    }
+}
+
+fn seconds(dice: &mut Dice, (low, high): (u64, u64)) -> Duration {
+    Duration::from_millis(dice.between(low * 1000, high * 1000))
+}
+
+fn pick(dice: &mut Dice) -> usize {
+    usize::try_from(dice.throw() % CUSTOMERS.len() as u64).unwrap_or_default()
+}

@@ -1,0 +1,70 @@
+//! The platforms, played: a real HTTP server that speaks the other side of the wire.
+//!
+//! The hub runs the same adapter code against this server and against the real platforms; only the
+//! base URLs differ. So the sandbox promises to be a *peer*, not a mock: it checks tokens, proofs
+//! and parameters the way the platform does, signs its webhooks over the exact bytes it sends, and
+//! shares no line with the hub's adapters. An error that both sides would make together stays
+//! visible.
+//!
+//! Map, in reading order:
+//! - [`Sandbox`] (`serve.rs`): the handle, its router, its accept loop
+//! - `world.rs`: what every player shares; `ledger.rs`: what was sent and asked
+//! - `platform.rs`: the `Player` seam; `platform/<name>.rs`: one player each
+//! - `call.rs`: a request as a player sees it, and how to leave one unanswered
+//! - `faults.rs`: the switches; `control.rs`: the routes that tests and people turn them with
+//! - `deliver.rs`: webhooks to the hub, with a platform's retries
+//! - `customers.rs`: the scripted people who write in the demo
+//!
+//! Adding a platform is one file in `platform/` and one line in `platform::players`.
+//!
+//! What it refuses to do: keep anything on disk. Tokens are derived, not remembered, and ids start
+//! at the clock, so the sandbox may restart under a hub that does remember.
+
+mod call;
+mod control;
+mod customers;
+mod deliver;
+mod faults;
+mod ledger;
+mod platform;
+mod random;
+mod serve;
+mod sign;
+mod world;
+
+pub use serve::{Sandbox, serve};
+
+/// The Facebook Page that scripted customers write to. Whoever wants to hear them connects it by
+/// naming it in the dialog's URL (`&page=`).
+pub const DEMO_FACEBOOK_PAGE: &str = "104857600998877";
+
+/// The installation the platforms know: what the hub is configured with on its side.
+#[derive(Clone)]
+pub struct Options {
+    /// Where webhooks go, without the path: `http://127.0.0.1:8000`. Can be changed later.
+    pub hub_webhook_base: String,
+    /// The Meta app's id.
+    pub facebook_app_id: String,
+    /// The Meta app's secret; signs webhooks and tokens.
+    pub facebook_app_secret: String,
+    /// The bot's token, `<bot id>:<secret>`.
+    pub telegram_bot_token: String,
+    /// The bot's user name without `@`.
+    pub telegram_bot_username: String,
+    /// The secret header of Telegram's webhooks until `setWebhook` names another.
+    pub telegram_webhook_secret: String,
+    /// Whether scripted customers write now and then.
+    pub customers: bool,
+}
+
+impl std::fmt::Debug for Options {
+    /// Leaves every secret out.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options")
+            .field("hub_webhook_base", &self.hub_webhook_base)
+            .field("facebook_app_id", &self.facebook_app_id)
+            .field("telegram_bot_username", &self.telegram_bot_username)
+            .field("customers", &self.customers)
+            .finish_non_exhaustive()
+    }
+}

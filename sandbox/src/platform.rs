@@ -1,0 +1,80 @@
+//! The seam between the sandbox and the platforms it plays.
+//!
+//! A [`Player`] owns everything about its platform: paths, tokens, errors, webhook bodies, its own
+//! extra controls. The rest of the crate knows players only by this trait.
+
+pub(crate) mod facebook;
+mod graph;
+pub(crate) mod telegram;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::response::Response;
+use futures::future::BoxFuture;
+
+use crate::Options;
+use crate::call::Call;
+use crate::deliver::Webhook;
+use crate::world::World;
+
+/// A customer's message, before the platform has made a webhook of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Incoming {
+    /// The account written to; players fall back to their [`Player::home`].
+    pub(crate) account: Option<String>,
+    pub(crate) from_id: String,
+    pub(crate) from_name: String,
+    pub(crate) text: String,
+}
+
+/// What the platform made of a customer's message.
+pub(crate) struct Written {
+    pub(crate) message_id: String,
+    /// `None` when the hub has to come and fetch it.
+    pub(crate) webhook: Option<Webhook>,
+}
+
+/// A platform's side of the wire.
+pub(crate) trait Player: Send + Sync {
+    /// The platform's name in the hub's words.
+    fn name(&self) -> &'static str;
+
+    /// The account that is meant when nobody names one.
+    fn home(&self) -> String;
+
+    /// The account that scripted customers write to.
+    fn shop(&self) -> String {
+        self.home()
+    }
+
+    /// Whether a request is meant for this platform. The first player that says yes answers.
+    fn claims(&self, call: &Call) -> bool;
+
+    /// The path as it may be noted: without secrets.
+    fn loggable(&self, path: &str) -> String {
+        path.to_owned()
+    }
+
+    /// Answers a request.
+    fn answer(self: Arc<Self>, call: Call) -> BoxFuture<'static, Response>;
+
+    /// A customer writes. The error says what is wrong with the message.
+    fn write(&self, incoming: &Incoming) -> Result<Written, String>;
+
+    /// Control routes of this platform alone.
+    fn controls(self: Arc<Self>) -> Router {
+        Router::new()
+    }
+
+    /// Forgets what was exchanged, keeps what was configured.
+    fn reset(&self) {}
+}
+
+/// Everybody who plays.
+pub(crate) fn players(world: &Arc<World>, options: &Options) -> Vec<Arc<dyn Player>> {
+    vec![
+        Arc::new(telegram::Bot::new(world, options)),
+        Arc::new(facebook::Messenger::new(world, options)),
+    ]
+}

@@ -1,0 +1,242 @@
+//! Reading: subscriptions, profiles, threads. Threads hold exactly what was exchanged here.
+
+use std::collections::VecDeque;
+
+use axum::http::Method;
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+
+use super::{Messenger, graph};
+use crate::call::Call;
+use crate::platform::graph::{Answer, GraphError, Kind, Token};
+use crate::sign::hmac_hex;
+
+/// Details are served for the most recent messages of a thread only, so no more are kept.
+const LINES_MAX: usize = 20;
+/// Entries in a list when the caller does not say.
+const LIST_DEFAULT: usize = 25;
+
+/// Page id and page-scoped user id: what makes a thread.
+pub(super) type ThreadKey = (String, String);
+
+/// One message of a thread.
+#[derive(Clone)]
+pub(super) struct Line {
+    mid: String,
+    text: String,
+    by_page: bool,
+    at: DateTime<Utc>,
+}
+
+/// What a Page and a person have exchanged, newest first.
+#[derive(Default)]
+pub(super) struct Thread {
+    lines: VecDeque<Line>,
+    ever: usize,
+}
+
+impl Line {
+    /// The person wrote.
+    pub(super) fn from_person(mid: &str, text: &str) -> Self {
+        Self {
+            mid: mid.to_owned(),
+            text: text.to_owned(),
+            by_page: false,
+            at: Utc::now(),
+        }
+    }
+
+    /// The Page wrote.
+    pub(super) fn from_page(mid: &str, text: &str) -> Self {
+        Self {
+            by_page: true,
+            ..Self::from_person(mid, text)
+        }
+    }
+}
+
+impl Messenger {
+    /// Adds a message to its thread.
+    pub(super) fn remember(&self, page: &str, psid: &str, line: Line) {
+        let mut state = self.state();
+        let thread = state
+            .threads
+            .entry((page.to_owned(), psid.to_owned()))
+            .or_default();
+        thread.lines.push_front(line);
+        thread.lines.truncate(LINES_MAX);
+        thread.ever += 1;
+    }
+
+    /// A Page's subscription to webhooks.
+    pub(super) fn subscribed_apps(&self, call: &Call, method: &Method, page: &str) -> Answer {
+        self.page_token(call, page)?;
+        let mut state = self.state();
+        let body = match *method {
+            Method::POST => {
+                let fields = call.param("subscribed_fields").unwrap_or_default();
+                state.subscriptions.insert(page.to_owned(), fields);
+                json!({"success": true})
+            }
+            Method::DELETE => {
+                state.subscriptions.remove(page);
+                json!({"success": true})
+            }
+            _ => {
+                let apps: Vec<Value> = state
+                    .subscriptions
+                    .get(page)
+                    .map(|fields| {
+                        let fields: Vec<&str> = fields.split(',').collect();
+                        json!({"id": self.app_id, "name": "Hub", "subscribed_fields": fields})
+                    })
+                    .into_iter()
+                    .collect();
+                json!({"data": apps})
+            }
+        };
+        Ok(graph::ok(page, &body))
+    }
+
+    /// A Page's threads, newest first.
+    pub(super) fn conversations(&self, call: &Call, page: &str) -> Answer {
+        let token = self.page_token(call, page)?;
+        let only = call.param("user_id");
+        let mut threads: Vec<(DateTime<Utc>, Value)> = self
+            .threads_of(&token.page)
+            .into_iter()
+            .filter(|(psid, ..)| only.as_ref().is_none_or(|only| only == psid))
+            .filter_map(|(psid, lines, ever)| {
+                let newest = lines.first()?;
+                let thread = json!({
+                    "id": self.thread_id(&token.page, &psid),
+                    "updated_time": graph_time(newest.at),
+                    "snippet": newest.text,
+                    "message_count": ever,
+                    "can_reply": true,
+                    "participants": {"data": [
+                        self.party(&token.page, &psid, false),
+                        self.party(&token.page, &psid, true),
+                    ]},
+                });
+                Some((newest.at, thread))
+            })
+            .collect();
+        threads.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
+        let threads = threads.into_iter().map(|(_, thread)| thread).collect();
+        Ok(graph::ok(page, &page_of(threads, call)))
+    }
+
+    /// A thread's messages, newest first.
+    pub(super) fn messages(&self, call: &Call, thread: &str) -> Answer {
+        let token = self.bearer(call)?;
+        let lines = self
+            .lines_of(&token, thread)
+            .ok_or_else(|| graph::not_found(thread))?;
+        Ok(graph::ok(&token.page, &page_of(lines, call)))
+    }
+
+    /// A single object: oneself, a Page, a thread, or a person's profile.
+    pub(super) fn object(&self, call: &Call, id: &str) -> Answer {
+        let token = self.bearer(call)?;
+        if id == "me" {
+            return Ok(graph::ok(&token.page, &self.me(&token)));
+        }
+        if id == token.page {
+            return Ok(graph::ok(&token.page, &self.page_object(&token)));
+        }
+        if let Some(lines) = self.lines_of(&token, id) {
+            let body = json!({"id": id, "messages": {"data": lines}});
+            return Ok(graph::ok(&token.page, &body));
+        }
+        let name = self
+            .state()
+            .people
+            .get(id)
+            .cloned()
+            .filter(|_| token.kind == Kind::Page);
+        let name = name.ok_or_else(|| graph::not_found(id))?;
+        let (first, last) = name.split_once(' ').unwrap_or((&name, ""));
+        let body = json!({"id": id, "name": name, "first_name": first, "last_name": last});
+        Ok(graph::ok(&token.page, &body))
+    }
+
+    fn page_token(&self, call: &Call, page: &str) -> Result<Token, GraphError> {
+        let token = self.bearer(call)?;
+        if token.kind == Kind::Page && (page == "me" || page == token.page) {
+            Ok(token)
+        } else {
+            Err(graph::not_found(page))
+        }
+    }
+
+    fn threads_of(&self, page: &str) -> Vec<(String, Vec<Line>, usize)> {
+        self.state()
+            .threads
+            .iter()
+            .filter(|((owner, _), _)| owner == page)
+            .map(|((_, psid), thread)| {
+                (
+                    psid.clone(),
+                    thread.lines.iter().cloned().collect(),
+                    thread.ever,
+                )
+            })
+            .collect()
+    }
+
+    fn lines_of(&self, token: &Token, thread: &str) -> Option<Vec<Value>> {
+        let (psid, lines, _) = self
+            .threads_of(&token.page)
+            .into_iter()
+            .find(|(psid, ..)| self.thread_id(&token.page, psid) == thread)?;
+        let line = |line: &Line| {
+            json!({
+                "id": line.mid,
+                "created_time": graph_time(line.at),
+                "from": self.party(&token.page, &psid, line.by_page),
+                "to": {"data": [self.party(&token.page, &psid, !line.by_page)]},
+                "message": line.text,
+            })
+        };
+        Some(lines.iter().map(line).collect())
+    }
+
+    fn party(&self, page: &str, psid: &str, the_page: bool) -> Value {
+        if the_page {
+            return json!({"id": page, "name": self.page_name(page)});
+        }
+        let name = self.state().people.get(psid).cloned().unwrap_or_default();
+        json!({"id": psid, "name": name, "email": format!("{psid}@facebook.com")})
+    }
+
+    /// The same thread has the same id after a restart.
+    fn thread_id(&self, page: &str, psid: &str) -> String {
+        let digest = hmac_hex(
+            self.app_secret.as_bytes(),
+            format!("thread {page} {psid}").as_bytes(),
+        );
+        let number = u64::from_str_radix(&digest[..14], 16).unwrap_or_default();
+        format!("t_{number}")
+    }
+}
+
+/// The part of a list that was asked for. A cursor is simply how many entries came before.
+fn page_of(entries: Vec<Value>, call: &Call) -> Value {
+    let number = |name: &str| call.param(name).and_then(|text| text.parse::<usize>().ok());
+    let limit = number("limit").unwrap_or(LIST_DEFAULT).max(1);
+    let start = number("after").unwrap_or(0).min(entries.len());
+    let end = start.saturating_add(limit).min(entries.len());
+    let mut paging = json!({
+        "cursors": {"before": start.to_string(), "after": end.to_string()},
+    });
+    if end < entries.len() {
+        paging["next"] = call.url_with("after", &end.to_string()).into();
+    }
+    json!({"data": entries[start..end], "paging": paging})
+}
+
+/// Graph's own time format: no colon in the offset.
+fn graph_time(at: DateTime<Utc>) -> String {
+    at.format("%Y-%m-%dT%H:%M:%S+0000").to_string()
+}

@@ -1,0 +1,302 @@
+//! What the Graph API does for every Meta platform: errors, usage headers, tokens, signed webhooks.
+//!
+//! Tokens are derived from the app secret instead of remembered, so they stay valid when the
+//! sandbox restarts under a hub that has stored them.
+
+use axum::body::Bytes;
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use crate::call::Call;
+use crate::deliver::Webhook;
+use crate::sign::hmac_hex;
+
+/// Hex digits of the signature inside a token.
+const TOKEN_MAC_DIGITS: usize = 32;
+
+/// What a token lets its bearer do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A person's token of an hour or two.
+    ShortUser,
+    /// A person's token of sixty days.
+    LongUser,
+    /// A Page's token; does not expire.
+    Page,
+}
+
+/// The meaning of an access token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Token {
+    pub(super) kind: Kind,
+    /// The Page the person granted.
+    pub(super) page: String,
+    /// The authorisation it comes from; taking that back kills all of its tokens.
+    pub(super) grant: String,
+}
+
+impl Token {
+    /// The token as the platform hands it out.
+    pub(super) fn mint(&self, app_secret: &str) -> String {
+        let letter = match self.kind {
+            Kind::ShortUser => 'S',
+            Kind::LongUser => 'L',
+            Kind::Page => 'P',
+        };
+        let claim = hex::encode(format!("{letter} {} {}", self.grant, self.page));
+        format!("EAAG{claim}{}", seal(app_secret, &claim))
+    }
+
+    /// The meaning of a token this app has handed out, now or before a restart.
+    pub(super) fn read(app_secret: &str, token: &str) -> Option<Self> {
+        let sealed = token.strip_prefix("EAAG")?;
+        let (claim, mac) = sealed.split_at_checked(sealed.len().checked_sub(TOKEN_MAC_DIGITS)?)?;
+        if seal(app_secret, claim) != mac {
+            return None;
+        }
+        let claim = String::from_utf8(hex::decode(claim).ok()?).ok()?;
+        let mut parts = claim.splitn(3, ' ');
+        let kind = match parts.next()? {
+            "S" => Kind::ShortUser,
+            "L" => Kind::LongUser,
+            "P" => Kind::Page,
+            _ => return None,
+        };
+        let grant = parts.next()?.to_owned();
+        Some(Self {
+            kind,
+            grant,
+            page: parts.next()?.to_owned(),
+        })
+    }
+}
+
+fn seal(app_secret: &str, claim: &str) -> String {
+    let mut mac = hmac_hex(app_secret.as_bytes(), format!("token {claim}").as_bytes());
+    mac.truncate(TOKEN_MAC_DIGITS);
+    mac
+}
+
+/// A Graph error: the numbers adapters classify by, and words.
+pub(super) struct GraphError {
+    status: u16,
+    code: u32,
+    subcode: Option<u32>,
+    message: String,
+}
+
+/// An answer, or the platform's refusal.
+pub(super) type Answer = Result<Response, GraphError>;
+
+impl GraphError {
+    /// An error of HTTP status 400, which most are whatever their class.
+    pub(super) fn new(code: u32, message: impl Into<String>) -> Self {
+        Self {
+            status: 400,
+            code,
+            subcode: None,
+            message: message.into(),
+        }
+    }
+
+    /// The same with a subcode.
+    pub(super) fn sub(self, subcode: u32) -> Self {
+        Self {
+            subcode: Some(subcode),
+            ..self
+        }
+    }
+}
+
+impl IntoResponse for GraphError {
+    fn into_response(self) -> Response {
+        let mut error = json!({
+            "message": self.message,
+            "type": "OAuthException",
+            "code": self.code,
+            "is_transient": self.status >= 500,
+            "fbtrace_id": format!("A{}", &uuid::Uuid::new_v4().simple().to_string()[..20]),
+        });
+        if let Some(subcode) = self.subcode {
+            error["error_subcode"] = subcode.into();
+        }
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_REQUEST);
+        reply(status, &json!({"error": error}))
+    }
+}
+
+/// The object is not there, or not for this token. One answer, so that nobody can tell.
+pub(super) fn not_found(id: &str) -> GraphError {
+    let message = format!(
+        "Unsupported request. Object with ID '{id}' does not exist, cannot be loaded due to \
+         missing permissions, or does not support this operation."
+    );
+    GraphError::new(100, message).sub(33)
+}
+
+/// An answer without usage headers.
+pub(super) fn reply(status: StatusCode, body: &Value) -> Response {
+    let kind = "text/javascript; charset=UTF-8";
+    let body = ascii(&body.to_string());
+    (status, [(header::CONTENT_TYPE, kind)], body).into_response()
+}
+
+/// Success, with the usage headers of an app that is nowhere near its limits.
+pub(super) fn ok(business: &str, body: &Value) -> Response {
+    let mut answer = reply(StatusCode::OK, body);
+    let app = json!({"call_count": 2, "total_time": 1, "total_cputime": 1});
+    set(&mut answer, "x-app-usage", &app.to_string());
+    set(
+        &mut answer,
+        "x-business-use-case-usage",
+        &usage(business, 2, 0),
+    );
+    answer
+}
+
+/// What the platform says when a fault makes it refuse with this status.
+pub(super) fn refuse(business: &str, status: u16, retry_after_s: Option<u64>) -> Response {
+    let error = match status {
+        429 => GraphError::new(
+            613,
+            "(#613) Calls to this api have exceeded the rate limit.",
+        ),
+        401 => GraphError::new(190, "Error validating access token: Session has expired.").sub(463),
+        403 => GraphError::new(10, "(#10) This message is sent outside of allowed window.")
+            .sub(2_018_278),
+        404 => not_found("0"),
+        500.. => GraphError::new(2, "An unexpected error has occurred. Please retry later."),
+        _ => GraphError::new(100, "(#100) Invalid parameter"),
+    };
+    let mut answer = GraphError { status, ..error }.into_response();
+    if status == 429 {
+        // The platform counts in whole minutes; `Retry-After` is only there when asked for.
+        let minutes = retry_after_s.unwrap_or(60).div_ceil(60);
+        set(
+            &mut answer,
+            "x-business-use-case-usage",
+            &usage(business, 100, minutes),
+        );
+    }
+    if let Some(seconds) = retry_after_s {
+        set(&mut answer, "retry-after", &seconds.to_string());
+    }
+    answer
+}
+
+fn usage(business: &str, percent: u32, minutes: u64) -> String {
+    json!({business: [{
+        "type": "messenger",
+        "call_count": percent,
+        "total_cputime": percent / 4,
+        "total_time": percent / 4,
+        "estimated_time_to_regain_access": minutes,
+    }]})
+    .to_string()
+}
+
+fn set(answer: &mut Response, name: &'static str, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        answer
+            .headers_mut()
+            .insert(HeaderName::from_static(name), value);
+    }
+}
+
+/// Whether a path begins with an API version, as every Graph path must.
+pub(super) fn is_versioned(call: &Call) -> bool {
+    let segments = call.segments();
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    segments
+        .first()
+        .and_then(|version| version.strip_prefix('v')?.split_once('.'))
+        .is_some_and(|(major, minor)| number(major) && number(minor))
+}
+
+/// The method a caller means: Graph lets a POST say `method=delete`.
+pub(super) fn method(call: &Call) -> Method {
+    match call.param("method") {
+        Some(name) if call.method == Method::POST && name.eq_ignore_ascii_case("delete") => {
+            Method::DELETE
+        }
+        _ => call.method.clone(),
+    }
+}
+
+/// A webhook as Meta signs it, over exactly the bytes that are sent.
+pub(super) fn webhook(
+    platform: &'static str,
+    path: &'static str,
+    app_secret: &str,
+    body: &Value,
+) -> Webhook {
+    let body = escape(body);
+    let signature = format!(
+        "sha256={}",
+        hmac_hex(app_secret.as_bytes(), body.as_bytes())
+    );
+    Webhook {
+        platform,
+        path,
+        headers: vec![
+            ("x-hub-signature-256", signature),
+            ("user-agent", "facebookexternalua".to_owned()),
+        ],
+        body: Bytes::from(body),
+    }
+}
+
+/// JSON as Meta writes it: ASCII only, and slashes escaped. A receiver that parses and serialises
+/// again gets other bytes and therefore another signature.
+pub(super) fn escape(body: &Value) -> String {
+    ascii(&body.to_string()).replace('/', "\\/")
+}
+
+/// JSON with everything beyond ASCII as `\uXXXX`, in lower case, by UTF-16 unit.
+pub(super) fn ascii(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len());
+    let mut units = [0; 2];
+    for letter in json.chars() {
+        if letter.is_ascii() {
+            escaped.push(letter);
+            continue;
+        }
+        for unit in letter.encode_utf16(&mut units) {
+            escaped.push_str(&format!("\\u{unit:04x}"));
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_like_meta() {
+        let body = json!({"text": "Grüße ☕ 😀 https://shop.example/a \"\\\" \u{1f}"});
+        let escaped = escape(&body);
+        assert_eq!(
+            escaped,
+            r#"{"text":"Gr\u00fc\u00dfe \u2615 \ud83d\ude00 https:\/\/shop.example\/a \"\\\" \u001f"}"#
+        );
+        assert_eq!(serde_json::from_str::<Value>(&escaped).unwrap(), body);
+    }
+
+    #[test]
+    fn a_token_means_what_it_was_minted_for_and_nothing_else() {
+        let token = Token {
+            kind: Kind::Page,
+            page: "104857600112233".into(),
+            grant: "g1".into(),
+        };
+        let minted = token.mint("secret");
+        assert!(minted.starts_with("EAAG") && minted.bytes().all(|b| b.is_ascii_alphanumeric()));
+        assert_eq!(Token::read("secret", &minted), Some(token));
+        assert_eq!(Token::read("other", &minted), None);
+        assert_eq!(Token::read("secret", &minted[..minted.len() - 1]), None);
+        assert_eq!(Token::read("secret", "EAAGé"), None);
+        assert_eq!(Token::read("secret", ""), None);
+    }
+}

@@ -1,0 +1,144 @@
+//! The roles of a deployed hub: `api`, `worker`, `migrate`, each against a given database.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use hub_config::{Role, Settings, telemetry};
+use hub_store::{Options, Store, schema};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::shutdown;
+
+fn load(role: Role) -> Result<Settings> {
+    let settings = Settings::load(|name| std::env::var(name).ok())?;
+    settings.require(role)?;
+    telemetry::init(&settings.log);
+    for warning in settings.warnings() {
+        tracing::warn!("{warning}");
+    }
+    Ok(settings)
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the async runtime did not start")
+}
+
+/// Opens the store these settings name.
+pub async fn open(settings: &Settings) -> Result<Store> {
+    let database_url = settings
+        .database
+        .url
+        .clone()
+        .context("DATABASE_URL is not set")?;
+    Ok(Store::open(Options {
+        database_url,
+        connections_max: settings.database.pool_size,
+        redis_url: settings.redis.url.clone(),
+        encryption_key: settings.auth.encryption_key.clone(),
+    })
+    .await?)
+}
+
+/// Collects the metrics of this process.
+pub fn metrics() -> Result<PrometheusHandle> {
+    PrometheusBuilder::new()
+        .install_recorder()
+        .context("metrics cannot be recorded")
+}
+
+/// Listens where the settings say.
+pub async fn listen(settings: &Settings) -> Result<TcpListener> {
+    let address = (settings.server.host, settings.server.port);
+    TcpListener::bind(address).await.with_context(|| {
+        format!(
+            "port {} cannot be used; set PORT to another one",
+            settings.server.port
+        )
+    })
+}
+
+/// `hub api`
+pub fn api() -> Result<()> {
+    let settings = Arc::new(load(Role::Api)?);
+    runtime()?.block_on(async {
+        let stop = shutdown::on_signals()?;
+        let metrics = metrics()?;
+        let store = open(&settings).await?;
+        let listener = listen(&settings).await?;
+        tracing::info!(address = %listener.local_addr()?, "API listening");
+        let api = hub_api::Api::new(store, Arc::clone(&settings), Some(metrics));
+        if !api.store().bus().crosses_processes() {
+            // No worker in this process publishes changes, so this one looks for them itself.
+            tokio::spawn(hub_api::live::tail(api.clone(), wait(stop.clone())));
+        }
+        Ok(hub_api::serve(listener, api, wait(stop)).await?)
+    })
+}
+
+/// `hub worker`
+pub fn worker() -> Result<()> {
+    let settings = load(Role::Worker)?;
+    runtime()?.block_on(async {
+        let stop = shutdown::on_signals()?;
+        let store = open(&settings).await?;
+        tracing::info!("worker running");
+        work(store, &settings, stop).await
+    })
+}
+
+/// Runs the worker in this process until it is stopped.
+pub async fn work(store: Store, settings: &Settings, stop: CancellationToken) -> Result<()> {
+    let context = hub_worker::Context::new(store, settings)?;
+    hub_worker::run(context, wait(stop))
+        .await
+        .map_err(anyhow::Error::msg)
+}
+
+/// A future that ends when the process is asked to stop.
+pub async fn wait(stop: CancellationToken) {
+    stop.cancelled().await;
+}
+
+/// `hub migrate`
+pub fn migrate() -> Result<()> {
+    let settings = load(Role::Migrate)?;
+    runtime()?.block_on(async {
+        let url = settings
+            .database
+            .url
+            .clone()
+            .context("DATABASE_URL is not set")?;
+        let pool = hub_store::connect(&url, 2).await?;
+        schema::prepare(&pool, settings.database.shards).await?;
+        println!("The database is ready.");
+        Ok(())
+    })
+}
+
+/// `hub settings`
+pub fn settings() -> Result<()> {
+    let settings = Settings::for_inspection(|name| std::env::var(name).ok())?;
+    for line in settings.describe() {
+        println!("{line}");
+    }
+    for warning in settings.warnings() {
+        println!("warning: {warning}");
+    }
+    Ok(())
+}
+
+/// `hub schedules`
+pub fn schedules() -> Result<()> {
+    for schedule in hub_worker::schedule::SCHEDULES {
+        println!(
+            "{:16} {:16} {}",
+            schedule.name, schedule.cron, schedule.purpose
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,386 @@
+//! Appending events.
+//!
+//! Promises: an append is on disk when it returns; its events have the next positions of their
+//! shard, without a gap, visible in order; a stream that is not at the expected version refuses
+//! that append alone; a key that exists makes the append a repetition, answered with the first
+//! one's place. An append with keys survives a connection that breaks during the commit: it is
+//! tried again under the same keys and can only be found to have happened.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use hub_domain::envelope::{Append, Expected};
+use hub_domain::id::{Key, Place, Shard, StreamId};
+use sqlx::{PgConnection, Row};
+use uuid::Uuid;
+
+use crate::Store;
+use crate::error::{Error, Result};
+use crate::group::Batch;
+use crate::signal::{Signals, Topic};
+
+/// Rounds a batch is tried: each removes the writes that were found to be refused, so more than a
+/// few mean that other processes refuse them as fast as we look.
+const ROUNDS_MAX: usize = 8;
+
+/// What became of an append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Appended {
+    /// It is in the log now, its first event here.
+    New(Place),
+    /// One of its keys was in the log already, here. Nothing was appended.
+    Repeated(Place),
+}
+
+impl Appended {
+    /// Where it is in the log, whoever put it there.
+    pub fn place(self) -> Place {
+        match self {
+            Self::New(place) | Self::Repeated(place) => place,
+        }
+    }
+
+    /// True when this call put it there.
+    pub fn is_new(self) -> bool {
+        matches!(self, Self::New(_))
+    }
+}
+
+impl Store {
+    /// Appends, sharing a commit with whoever appends at the same moment.
+    ///
+    /// When the connection breaks during the commit, an append with keys is sent again under the
+    /// same keys, and found to have happened if it did; one without keys ends as
+    /// [`Error::Unknown`].
+    pub async fn append(&self, append: Append) -> Result<Appended> {
+        if append.keys.is_empty() {
+            return self.events.submit(append).await;
+        }
+        let mut tries_left = 3;
+        loop {
+            match self.events.submit(append.clone()).await {
+                Err(Error::Unknown(_)) if tries_left > 0 => {
+                    tries_left -= 1;
+                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Appends inside the caller's transaction, which should commit at once: the shard's head is
+    /// locked until then. A conflict or a repeated key is an error that ends the transaction.
+    /// Call [`Store::appended`] after the commit.
+    pub async fn append_in(&self, connection: &mut PgConnection, append: &Append) -> Result<Place> {
+        match insert(connection, &[append]).await {
+            Ok(bases) => Ok(place(&bases, append.shard, 1)),
+            Err(error) if is_conflict(&error) => Err(Error::Conflict {
+                stream: append.stream,
+                expected: append.expected,
+            }),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Tells the readers of the log that something was committed with [`Store::append_in`].
+    pub fn appended(&self) {
+        self.signals.raise(Topic::Events);
+    }
+}
+
+/// The event log as something that commits batches.
+#[derive(Clone)]
+pub struct EventLog {
+    signals: Signals,
+}
+
+impl EventLog {
+    pub(crate) fn new(signals: Signals) -> Self {
+        Self { signals }
+    }
+}
+
+impl Batch for EventLog {
+    type Item = Append;
+    type Done = Appended;
+
+    fn shard(item: &Append) -> Shard {
+        item.shard
+    }
+
+    async fn commit(
+        &self,
+        connection: &mut PgConnection,
+        items: Vec<Append>,
+    ) -> Vec<Result<Appended>> {
+        let mut outcomes: Vec<Option<Result<Appended>>> = items.iter().map(|_| None).collect();
+        let mut appended = false;
+        for _ in 0..ROUNDS_MAX {
+            let round = compatible(&items, &outcomes);
+            if round.is_empty() {
+                break;
+            }
+            let batch: Vec<&Append> = round.iter().map(|index| &items[*index]).collect();
+            match insert(connection, &batch).await {
+                Ok(bases) => {
+                    appended = true;
+                    let mut nth: HashMap<Shard, i64> = HashMap::new();
+                    for index in round {
+                        let item = &items[index];
+                        let first = nth.entry(item.shard).or_insert(1);
+                        outcomes[index] =
+                            Some(Ok(Appended::New(place(&bases, item.shard, *first))));
+                        *first += item.events.len() as i64;
+                    }
+                }
+                Err(error) if is_conflict(&error) => {
+                    if let Err(error) = refuse(connection, &items, &round, &mut outcomes).await {
+                        fail(&mut outcomes, &round, &error);
+                    }
+                }
+                Err(error) if is_retryable(&error) => {}
+                Err(error) => {
+                    fail(&mut outcomes, &round, &error);
+                    break;
+                }
+            }
+        }
+        if appended {
+            self.signals.raise(Topic::Events);
+        }
+        outcomes
+            .into_iter()
+            .map(|outcome| outcome.unwrap_or(Err(Error::Busy)))
+            .collect()
+    }
+}
+
+/// The undecided writes that can go into one statement: each key once, and a stream with an
+/// expectation only once. The others wait for the next round, when the first ones are decided.
+fn compatible(items: &[Append], outcomes: &[Option<Result<Appended>>]) -> Vec<usize> {
+    let mut keys: HashSet<(Shard, Key)> = HashSet::new();
+    let mut streams: HashMap<StreamId, bool> = HashMap::new();
+    let mut round = Vec::new();
+    for (index, item) in items.iter().enumerate() {
+        if outcomes[index].is_some() {
+            continue;
+        }
+        let expects = item.expected != Expected::Any;
+        let clashes = match streams.get(&item.stream) {
+            Some(first_expects) => expects || *first_expects,
+            None => false,
+        };
+        if clashes
+            || item
+                .keys
+                .iter()
+                .any(|key| keys.contains(&(item.shard, *key)))
+        {
+            // Later writes to this stream stay behind this one.
+            streams.insert(item.stream, true);
+            continue;
+        }
+        streams.insert(item.stream, expects);
+        keys.extend(item.keys.iter().map(|key| (item.shard, *key)));
+        round.push(index);
+    }
+    round
+}
+
+/// Decides the writes of a failed round that the database refuses: repeated keys, wrong versions.
+async fn refuse(
+    connection: &mut PgConnection,
+    items: &[Append],
+    round: &[usize],
+    outcomes: &mut [Option<Result<Appended>>],
+) -> std::result::Result<(), sqlx::Error> {
+    let mut shards = Vec::new();
+    let mut keys = Vec::new();
+    let mut stream_shards = Vec::new();
+    let mut streams = Vec::new();
+    for index in round {
+        let item = &items[*index];
+        for key in &item.keys {
+            shards.push(item.shard.0);
+            keys.push(key.0.to_vec());
+        }
+        stream_shards.push(item.shard.0);
+        streams.push(item.stream.0);
+    }
+    let known: HashMap<(i16, Vec<u8>), i64> = sqlx::query_as(
+        "SELECT k.shard, k.key, k.position FROM keys k \
+         JOIN unnest($1::smallint[], $2::bytea[]) w (shard, key) USING (shard, key)",
+    )
+    .bind(&shards)
+    .bind(&keys)
+    .fetch_all(&mut *connection)
+    .await?
+    .into_iter()
+    .map(|(shard, key, position): (i16, Vec<u8>, i64)| ((shard, key), position))
+    .collect();
+    let versions: HashMap<Uuid, i64> = sqlx::query_as(
+        "SELECT s.stream, s.version FROM streams s \
+         JOIN unnest($1::smallint[], $2::uuid[]) w (shard, stream) USING (shard, stream)",
+    )
+    .bind(&stream_shards)
+    .bind(&streams)
+    .fetch_all(&mut *connection)
+    .await?
+    .into_iter()
+    .collect();
+    for index in round {
+        let item = &items[*index];
+        let repeated = item
+            .keys
+            .iter()
+            .find_map(|key| known.get(&(item.shard.0, key.0.to_vec())));
+        let version = versions.get(&item.stream.0).copied().unwrap_or(0);
+        let expected = match item.expected {
+            Expected::Any => version,
+            Expected::NoStream => 0,
+            Expected::Version(expected) => expected,
+        };
+        if let Some(position) = repeated {
+            outcomes[*index] = Some(Ok(Appended::Repeated(Place {
+                shard: item.shard,
+                position: *position,
+            })));
+        } else if version != expected {
+            outcomes[*index] = Some(Err(Error::Conflict {
+                stream: item.stream,
+                expected: item.expected,
+            }));
+        }
+    }
+    Ok(())
+}
+
+fn fail(outcomes: &mut [Option<Result<Appended>>], round: &[usize], error: &sqlx::Error) {
+    for index in round {
+        if outcomes[*index].is_none() {
+            outcomes[*index] = Some(Err(copy(error)));
+        }
+    }
+}
+
+/// sqlx errors cannot be cloned, and every caller of a failed batch needs one.
+fn copy(error: &sqlx::Error) -> Error {
+    let text = sqlx::Error::Protocol(error.to_string());
+    match error {
+        // The statement commits by itself: when the connection breaks, it may have.
+        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => Error::Unknown(text),
+        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => Error::Unavailable(text),
+        sqlx::Error::Database(database) => match database.code().as_deref() {
+            // The server is going away and may have committed before it said so.
+            Some("57P01" | "57P02") => Error::Unknown(text),
+            Some("57P03" | "53300" | "53100") => Error::Unavailable(text),
+            _ => Error::Statement(text),
+        },
+        _ => Error::Statement(text),
+    }
+}
+
+/// Division by zero is how the statement says "not at the expected version".
+fn is_conflict(error: &sqlx::Error) -> bool {
+    let Some(database) = error.as_database_error() else {
+        return false;
+    };
+    match database.code().as_deref() {
+        Some("22012") => true,
+        Some("23505") => database.constraint() == Some("keys_pkey"),
+        _ => false,
+    }
+}
+
+/// Serialisation failures and deadlocks: the whole statement may simply be run again.
+fn is_retryable(error: &sqlx::Error) -> bool {
+    matches!(
+        error
+            .as_database_error()
+            .and_then(|database| database.code())
+            .as_deref(),
+        Some("40001" | "40P01")
+    )
+}
+
+fn place(bases: &HashMap<i16, i64>, shard: Shard, nth: i64) -> Place {
+    Place {
+        shard,
+        position: bases.get(&shard.0).copied().unwrap_or_default() + nth,
+    }
+}
+
+#[derive(Default)]
+struct Columns {
+    shard: Vec<i16>,
+    nth: Vec<i64>,
+    stream: Vec<Uuid>,
+    nth_of_stream: Vec<i64>,
+    kind: Vec<&'static str>,
+    schema: Vec<i16>,
+    payload: Vec<String>,
+    meta: Vec<String>,
+}
+
+/// Runs `append.sql` for these; returns the head each shard had before.
+async fn insert(
+    connection: &mut PgConnection,
+    batch: &[&Append],
+) -> std::result::Result<HashMap<i16, i64>, sqlx::Error> {
+    // Sorted, so that two processes lock streams and heads in the same order.
+    let mut streams: BTreeMap<(i16, Uuid), (i64, i64)> = BTreeMap::new();
+    let mut counts: BTreeMap<i16, i64> = BTreeMap::new();
+    let mut columns = Columns::default();
+    let mut keys: (Vec<i16>, Vec<Vec<u8>>, Vec<i64>) = Default::default();
+    for append in batch {
+        let expected = match append.expected {
+            Expected::Any => -1,
+            Expected::NoStream => 0,
+            Expected::Version(version) => version,
+        };
+        let stream = streams
+            .entry((append.shard.0, append.stream.0))
+            .or_insert((0, expected));
+        let count = counts.entry(append.shard.0).or_insert(0);
+        let meta = serde_json::to_string(&append.meta).unwrap_or_else(|_| "{}".to_owned());
+        for key in &append.keys {
+            keys.0.push(append.shard.0);
+            keys.1.push(key.0.to_vec());
+            keys.2.push(*count + 1);
+        }
+        for event in &append.events {
+            *count += 1;
+            stream.0 += 1;
+            columns.shard.push(append.shard.0);
+            columns.nth.push(*count);
+            columns.stream.push(append.stream.0);
+            columns.nth_of_stream.push(stream.0);
+            columns.kind.push(event.kind());
+            columns.schema.push(event.schema());
+            columns.payload.push(event.payload());
+            columns.meta.push(meta.clone());
+        }
+    }
+    let rows = sqlx::query(include_str!("../sql/append.sql"))
+        .bind(streams.keys().map(|key| key.0).collect::<Vec<_>>())
+        .bind(streams.keys().map(|key| key.1).collect::<Vec<_>>())
+        .bind(streams.values().map(|it| it.0).collect::<Vec<_>>())
+        .bind(streams.values().map(|it| it.1).collect::<Vec<_>>())
+        .bind(counts.keys().copied().collect::<Vec<_>>())
+        .bind(counts.values().copied().collect::<Vec<_>>())
+        .bind(columns.shard)
+        .bind(columns.nth)
+        .bind(columns.stream)
+        .bind(columns.nth_of_stream)
+        .bind(columns.kind)
+        .bind(columns.schema)
+        .bind(columns.payload)
+        .bind(columns.meta)
+        .bind(keys.0)
+        .bind(keys.1)
+        .bind(keys.2)
+        .fetch_all(connection)
+        .await?;
+    rows.iter()
+        .map(|row| Ok((row.try_get::<i16, _>(0)?, row.try_get::<i64, _>(1)?)))
+        .collect()
+}

@@ -1,0 +1,208 @@
+//! How reactors remember how far they are.
+//!
+//! A turn locks the checkpoint's row for the length of one short transaction and moves it by
+//! compare-and-set together with the rows it stands for. A reactor can therefore be killed
+//! anywhere, run twice, or run on many machines: each position counts exactly once. The lock is
+//! taken with SKIP LOCKED, so a second worker takes other shards instead of waiting.
+
+use hub_domain::id::{Place, Shard, StreamId};
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+
+use crate::error::{Error, Result};
+
+/// A reactor by name and generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Reactor {
+    /// Its name.
+    pub name: &'static str,
+    /// The generation of the read model it builds; 0 when it builds none.
+    pub generation: i16,
+}
+
+/// A transaction that holds a reactor's checkpoint in one shard.
+pub struct Turn {
+    /// The transaction: everything the reactor writes goes in here.
+    pub tx: Transaction<'static, Postgres>,
+    /// The reactor.
+    pub reactor: Reactor,
+    /// Where it is: everything up to here is done.
+    pub from: Place,
+}
+
+/// The shards in which this reactor has something to do.
+pub async fn behind(pool: &PgPool, reactor: Reactor) -> Result<Vec<Shard>> {
+    let shards: Vec<i16> = sqlx::query_scalar(
+        "SELECT c.shard FROM checkpoints c JOIN shards s ON s.shard = c.shard AND s.log = c.log \
+         WHERE c.reactor = $1 AND c.generation = $2 AND s.head > c.position ORDER BY c.shard",
+    )
+    .bind(reactor.name)
+    .bind(reactor.generation)
+    .fetch_all(pool)
+    .await?;
+    Ok(shards.into_iter().map(Shard).collect())
+}
+
+/// The shards in which every live projection is beyond this reactor: work for one that follows
+/// the read models rather than the log.
+pub async fn behind_projections(pool: &PgPool, reactor: Reactor) -> Result<Vec<Shard>> {
+    let shards: Vec<i16> = sqlx::query_scalar(
+        "SELECT c.shard FROM checkpoints c \
+         JOIN generations g ON g.shard = c.shard \
+         JOIN checkpoints p ON p.shard = g.shard AND p.reactor = g.projection \
+             AND p.generation = g.live \
+         WHERE c.reactor = $1 AND c.generation = $2 \
+         GROUP BY c.shard, c.position HAVING min(p.position) > c.position ORDER BY c.shard",
+    )
+    .bind(reactor.name)
+    .bind(reactor.generation)
+    .fetch_all(pool)
+    .await?;
+    Ok(shards.into_iter().map(Shard).collect())
+}
+
+/// Begins a turn, or returns `None` when another worker is at it.
+pub async fn begin(pool: &PgPool, reactor: Reactor, shard: Shard) -> Result<Option<Turn>> {
+    let mut tx = pool.begin().await?;
+    let position: Option<i64> = sqlx::query_scalar(
+        "SELECT position FROM checkpoints WHERE shard = $1 AND reactor = $2 AND generation = $3 \
+         FOR UPDATE SKIP LOCKED",
+    )
+    .bind(shard.0)
+    .bind(reactor.name)
+    .bind(reactor.generation)
+    .fetch_optional(&mut *tx)
+    .await?;
+    Ok(position.map(|position| Turn {
+        tx,
+        reactor,
+        from: Place { shard, position },
+    }))
+}
+
+impl Turn {
+    /// Moves the checkpoint and commits everything that was written in this turn.
+    pub async fn finish(mut self, to: i64) -> Result<()> {
+        let moved = sqlx::query(
+            "UPDATE checkpoints SET position = $5, updated_at = now() \
+             WHERE shard = $1 AND reactor = $2 AND generation = $3 AND position = $4",
+        )
+        .bind(self.from.shard.0)
+        .bind(self.reactor.name)
+        .bind(self.reactor.generation)
+        .bind(self.from.position)
+        .bind(to)
+        .execute(&mut *self.tx)
+        .await?
+        .rows_affected();
+        if moved != 1 {
+            return Err(Error::Fenced);
+        }
+        self.tx.commit().await?;
+        Ok(())
+    }
+
+    /// Puts an item aside that cannot be processed: visible and counted, others go on.
+    pub async fn park(
+        &mut self,
+        position: i64,
+        stream: Option<StreamId>,
+        reason: &str,
+    ) -> Result<()> {
+        metrics::counter!("hub_parked_total", "reactor" => self.reactor.name).increment(1);
+        tracing::error!(
+            reactor = self.reactor.name,
+            place = %Place { shard: self.from.shard, position },
+            reason,
+            "parked: retry or discard it once the cause is known"
+        );
+        park(
+            &mut self.tx,
+            self.reactor,
+            self.from.shard,
+            position,
+            stream,
+            reason,
+        )
+        .await
+    }
+}
+
+async fn park(
+    connection: &mut PgConnection,
+    reactor: Reactor,
+    shard: Shard,
+    position: i64,
+    stream: Option<StreamId>,
+    reason: &str,
+) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO parked (shard, reactor, position, stream, reason) VALUES ($1, $2, $3, $4, $5) \
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(shard.0)
+    .bind(reactor.name)
+    .bind(position)
+    .bind(stream.map(|stream| stream.0))
+    .bind(reason)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Where a reactor is in a shard.
+pub async fn position(pool: &PgPool, reactor: Reactor, shard: Shard) -> Result<i64> {
+    Ok(sqlx::query_scalar(
+        "SELECT position FROM checkpoints WHERE shard = $1 AND reactor = $2 AND generation = $3",
+    )
+    .bind(shard.0)
+    .bind(reactor.name)
+    .bind(reactor.generation)
+    .fetch_one(pool)
+    .await?)
+}
+
+/// Where the live generation of a projection is in a shard.
+pub async fn live_position(
+    executor: impl sqlx::PgExecutor<'_>,
+    projection: &str,
+    shard: Shard,
+) -> Result<i64> {
+    Ok(sqlx::query_scalar(
+        "SELECT c.position FROM checkpoints c JOIN generations g \
+         ON g.shard = c.shard AND g.projection = c.reactor AND g.live = c.generation \
+         WHERE c.shard = $1 AND c.reactor = $2",
+    )
+    .bind(shard.0)
+    .bind(projection)
+    .fetch_one(executor)
+    .await?)
+}
+
+/// How far every live read model is, shard by shard: whoever reads rows on account of an event at
+/// or below this place finds what the event did to them.
+pub async fn live_positions(pool: &PgPool) -> Result<Vec<Place>> {
+    let rows: Vec<(i16, i64)> = sqlx::query_as(
+        "SELECT c.shard, min(c.position) FROM checkpoints c JOIN generations g \
+         ON g.shard = c.shard AND g.projection = c.reactor AND g.live = c.generation \
+         GROUP BY c.shard ORDER BY c.shard",
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(shard, position)| Place {
+            shard: Shard(shard),
+            position,
+        })
+        .collect())
+}
+
+/// The live generation of a projection in a shard.
+pub async fn live_generation(pool: &PgPool, projection: &str) -> Result<i16> {
+    Ok(
+        sqlx::query_scalar("SELECT max(live) FROM generations WHERE projection = $1")
+            .bind(projection)
+            .fetch_one(pool)
+            .await?,
+    )
+}

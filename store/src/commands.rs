@@ -1,0 +1,162 @@
+//! The command log: raw input, durable before it is acknowledged.
+//!
+//! Promises what the event log promises about positions. There are no keys: a webhook that is
+//! delivered twice is two commands, and the events that follow from it are deduplicated.
+
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::{DateTime, Utc};
+use hub_domain::command::{Command, NewCommand};
+use hub_domain::id::{Place, Shard};
+use sqlx::{PgConnection, Row};
+
+use crate::Store;
+use crate::error::{Error, Result};
+use crate::group::Batch;
+use crate::signal::{Signals, Topic};
+
+/// A command with its place in the log.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// Shard and position.
+    pub place: Place,
+    /// What was asked; `Err` when this build cannot read it.
+    pub command: std::result::Result<Command, String>,
+    /// The request id it came with.
+    pub request: Option<String>,
+    /// When it was stored, by the database's clock.
+    pub received_at: DateTime<Utc>,
+}
+
+impl Store {
+    /// Stores a command; it is on disk when this returns.
+    pub async fn accept(&self, command: NewCommand) -> Result<Place> {
+        self.commands.submit(command).await
+    }
+}
+
+/// The command log as something that commits batches.
+#[derive(Clone)]
+pub struct CommandLog {
+    signals: Signals,
+}
+
+impl CommandLog {
+    pub(crate) fn new(signals: Signals) -> Self {
+        Self { signals }
+    }
+}
+
+impl Batch for CommandLog {
+    type Item = NewCommand;
+    type Done = Place;
+
+    fn shard(item: &NewCommand) -> Shard {
+        item.shard
+    }
+
+    async fn commit(
+        &self,
+        connection: &mut PgConnection,
+        items: Vec<NewCommand>,
+    ) -> Vec<Result<Place>> {
+        match insert(connection, &items).await {
+            Ok(places) => {
+                self.signals.raise(Topic::Commands);
+                places.into_iter().map(Ok).collect()
+            }
+            Err(error) => {
+                let text = error.to_string();
+                items
+                    .iter()
+                    .map(|_| Err(Error::Unavailable(sqlx::Error::Protocol(text.clone()))))
+                    .collect()
+            }
+        }
+    }
+}
+
+async fn insert(
+    connection: &mut PgConnection,
+    items: &[NewCommand],
+) -> std::result::Result<Vec<Place>, sqlx::Error> {
+    let mut counts: BTreeMap<i16, i64> = BTreeMap::new();
+    let nth: Vec<i64> = items
+        .iter()
+        .map(|item| {
+            let count = counts.entry(item.shard.0).or_insert(0);
+            *count += 1;
+            *count
+        })
+        .collect();
+    let payloads: std::result::Result<Vec<String>, _> = items
+        .iter()
+        .map(|item| serde_json::to_string(&item.command))
+        .collect();
+    let payloads = payloads.map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
+    let rows = sqlx::query(include_str!("../sql/accept.sql"))
+        .bind(counts.keys().copied().collect::<Vec<_>>())
+        .bind(counts.values().copied().collect::<Vec<_>>())
+        .bind(items.iter().map(|item| item.shard.0).collect::<Vec<_>>())
+        .bind(&nth)
+        .bind(
+            items
+                .iter()
+                .map(|item| item.command.kind())
+                .collect::<Vec<_>>(),
+        )
+        .bind(payloads)
+        .bind(
+            items
+                .iter()
+                .map(|item| item.request.clone())
+                .collect::<Vec<_>>(),
+        )
+        .fetch_all(connection)
+        .await?;
+    let bases: HashMap<i16, i64> = rows
+        .iter()
+        .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
+        .collect::<std::result::Result<_, sqlx::Error>>()?;
+    Ok(items
+        .iter()
+        .zip(nth)
+        .map(|(item, nth)| Place {
+            shard: item.shard,
+            position: bases.get(&item.shard.0).copied().unwrap_or_default() + nth,
+        })
+        .collect())
+}
+
+/// The commands after a position, at most `limit`. A hole is corruption.
+pub async fn after(
+    executor: impl sqlx::PgExecutor<'_>,
+    from: Place,
+    limit: i64,
+) -> Result<Vec<Received>> {
+    let rows = sqlx::query(
+        "SELECT position, payload::text, request, received_at FROM commands \
+         WHERE shard = $1 AND position > $2 AND position <= $2 + $3 ORDER BY position",
+    )
+    .bind(from.shard.0)
+    .bind(from.position)
+    .bind(limit)
+    .fetch_all(executor)
+    .await?;
+    let mut commands = Vec::with_capacity(rows.len());
+    for row in rows {
+        let place = Place {
+            shard: from.shard,
+            position: row.try_get(0)?,
+        };
+        crate::read::expect_next(from, commands.len(), place)?;
+        let payload: String = row.try_get(1)?;
+        commands.push(Received {
+            place,
+            command: serde_json::from_str(&payload).map_err(|error| error.to_string()),
+            request: row.try_get(2)?,
+            received_at: row.try_get(3)?,
+        });
+    }
+    Ok(commands)
+}

@@ -1,0 +1,116 @@
+//! What can go wrong in the store, sorted by what the caller can do about it.
+
+use hub_domain::envelope::Expected;
+use hub_domain::event::ReadError;
+use hub_domain::id::{Place, StreamId};
+
+/// The store's result.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What can go wrong in the store.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The stream is not at the version the writer expected: load again and decide again.
+    #[error("stream {stream:?} is not at the expected version ({expected:?})")]
+    Conflict {
+        /// The stream.
+        stream: StreamId,
+        /// What the writer believed.
+        expected: Expected,
+    },
+    /// The database cannot be reached or is too busy: nothing happened, come back later.
+    #[error("the database is not available: {0}")]
+    Unavailable(#[source] sqlx::Error),
+    /// The connection broke during a commit: whether it happened is unknown.
+    #[error("the outcome of the write is unknown: {0}")]
+    Unknown(#[source] sqlx::Error),
+    /// More is waiting than this process takes: nothing happened, come back later.
+    #[error("too many writes are waiting")]
+    Busy,
+    /// The log contradicts its own invariants. Never skipped.
+    #[error("the log is corrupt at {place}: {what}")]
+    Corrupt {
+        /// Where.
+        place: Place,
+        /// What contradicts what.
+        what: String,
+    },
+    /// A stored event that this build cannot read.
+    #[error("{place}: {source}")]
+    Unreadable {
+        /// Where.
+        place: Place,
+        /// Why.
+        source: ReadError,
+    },
+    /// The database was not prepared for the hub.
+    #[error("{0}")]
+    NotInitialised(String),
+    /// Redis is configured and does not answer.
+    #[error("Redis is not available: {0}")]
+    Redis(#[from] redis::RedisError),
+    /// Something sealed cannot be opened: wrong key or altered content.
+    #[error("sealed content cannot be opened: {0}")]
+    Sealed(&'static str),
+    /// Another worker holds this now; whatever this one was about to write was not written.
+    #[error("the lease is no longer ours")]
+    Fenced,
+    /// A statement failed that should not: a bug, or a schema that is not ours.
+    #[error("the database refused a statement: {0}")]
+    Statement(#[source] sqlx::Error),
+}
+
+impl Error {
+    /// True when the same call may work in a moment.
+    pub fn is_temporary(&self) -> bool {
+        matches!(
+            self,
+            Self::Unavailable(_) | Self::Unknown(_) | Self::Busy | Self::Redis(_)
+        )
+    }
+}
+
+/// SQLSTATEs of a server that is going away, coming up, or out of connections, and of transactions
+/// that must be run again as a whole.
+const TEMPORARY: [&str; 9] = [
+    "57P01", "57P02", "57P03", "53300", "53100", "53200", "40001", "40P01", "08006",
+];
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        let temporary = match &error {
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed
+            | sqlx::Error::Protocol(_) => true,
+            sqlx::Error::Database(database) => database
+                .code()
+                .is_some_and(|code| TEMPORARY.contains(&code.as_ref())),
+            _ => false,
+        };
+        if temporary {
+            Self::Unavailable(error)
+        } else {
+            Self::Statement(error)
+        }
+    }
+}
+
+impl From<sea_orm::DbErr> for Error {
+    fn from(error: sea_orm::DbErr) -> Self {
+        use sea_orm::{DbErr, RuntimeErr};
+        match error {
+            DbErr::Conn(RuntimeErr::SqlxError(error))
+            | DbErr::Exec(RuntimeErr::SqlxError(error))
+            | DbErr::Query(RuntimeErr::SqlxError(error)) => match std::sync::Arc::try_unwrap(error)
+            {
+                Ok(error) => Self::from(error),
+                Err(shared) => Self::Statement(sqlx::Error::Protocol(shared.to_string())),
+            },
+            DbErr::ConnectionAcquire(_) => Self::Unavailable(sqlx::Error::PoolTimedOut),
+            other => Self::Statement(sqlx::Error::Protocol(other.to_string())),
+        }
+    }
+}

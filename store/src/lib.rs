@@ -1,0 +1,143 @@
+//! Postgres and Redis: the one room that both processes share.
+//!
+//! Everything that speaks SQL, Redis or AES is here and nowhere else.
+//!
+//! - [`append`], [`commands`], [`read`]: the log; [`group`] is how appends share a commit
+//! - [`checkpoint`]: how reactors remember how far they are
+//! - [`project`]: folding batches into read-model tables
+//! - [`query`] over [`entity`]: reading them, for the API
+//! - [`jobs`]: work with a due time, behind apalis's storage seam
+//! - [`vault`]: sealing what is personal or secret
+//! - [`login`], [`session`], [`oauth`], [`account`], [`answer`]: side tables
+//! - [`signal`], [`bus`]: hints that something happened; polling is the truth
+
+pub mod account;
+pub mod answer;
+pub mod append;
+pub mod bus;
+pub mod checkpoint;
+pub mod commands;
+pub mod entity;
+pub mod error;
+pub mod group;
+pub mod jobs;
+pub mod login;
+pub mod oauth;
+pub mod project;
+pub mod query;
+pub mod read;
+pub mod schema;
+pub mod session;
+pub mod signal;
+pub mod vault;
+
+use std::time::Duration;
+
+use hub_domain::id::Sharding;
+use hub_domain::secret::Secret;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+pub use error::{Error, Result};
+pub use sqlx::PgPool;
+
+/// How to open a store.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// PostgreSQL connection URL.
+    pub database_url: Secret,
+    /// Most connections of this process.
+    pub connections_max: u32,
+    /// Redis connection URL, when hints and live updates must cross processes.
+    pub redis_url: Option<Secret>,
+    /// The installation's key: wraps data keys. 32 bytes are used as they are, anything else is
+    /// hashed (contract 6.8).
+    pub encryption_key: Secret,
+}
+
+/// An open store. Cheap to clone; all clones share connections, appenders and signals.
+#[derive(Clone)]
+pub struct Store {
+    pool: PgPool,
+    orm: sea_orm::DatabaseConnection,
+    sharding: Sharding,
+    vault: vault::Vault,
+    signals: signal::Signals,
+    bus: bus::Bus,
+    events: group::Group<append::EventLog>,
+    commands: group::Group<commands::CommandLog>,
+}
+
+impl Store {
+    /// Connects to a migrated and initialised database and starts the appenders.
+    ///
+    /// Fails when the database cannot be reached, is not initialised, or Redis is named and not
+    /// reachable.
+    pub async fn open(options: Options) -> Result<Self> {
+        let pool = connect(&options.database_url, options.connections_max).await?;
+        let sharding = schema::sharding(&pool).await?;
+        let signals = signal::Signals::new(options.redis_url.as_ref()).await?;
+        let bus = bus::Bus::new(options.redis_url.as_ref()).await?;
+        let log = append::EventLog::new(signals.clone());
+        let commands = commands::CommandLog::new(signals.clone());
+        Ok(Self {
+            orm: sea_orm::SqlxPostgresConnector::from_sqlx_postgres_pool(pool.clone()),
+            vault: vault::Vault::new(pool.clone(), sharding, &options.encryption_key),
+            events: group::Group::start(pool.clone(), log),
+            commands: group::Group::start(pool.clone(), commands),
+            pool,
+            sharding,
+            signals,
+            bus,
+        })
+    }
+
+    /// The connections, for statements of this crate.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// The same connections for sea-orm.
+    pub fn orm(&self) -> &sea_orm::DatabaseConnection {
+        &self.orm
+    }
+
+    /// Where things fall.
+    pub fn sharding(&self) -> Sharding {
+        self.sharding
+    }
+
+    /// Sealing and opening.
+    pub fn vault(&self) -> &vault::Vault {
+        &self.vault
+    }
+
+    /// Hints between tasks and processes.
+    pub fn signals(&self) -> &signal::Signals {
+        &self.signals
+    }
+
+    /// Live changes on their way to sockets.
+    pub fn bus(&self) -> &bus::Bus {
+        &self.bus
+    }
+
+    /// True when the database answers within two seconds.
+    pub async fn is_database_up(&self) -> bool {
+        let probe = sqlx::query("SELECT 1").execute(&self.pool);
+        matches!(
+            tokio::time::timeout(Duration::from_secs(2), probe).await,
+            Ok(Ok(_))
+        )
+    }
+}
+
+/// Opens a pool that gives up after two seconds, so that callers can answer 503 in time.
+pub async fn connect(url: &Secret, connections_max: u32) -> Result<PgPool> {
+    let options: PgConnectOptions = url.expose().parse().map_err(Error::from)?;
+    PgPoolOptions::new()
+        .max_connections(connections_max)
+        .acquire_timeout(Duration::from_secs(2))
+        .connect_with(options.application_name("hub"))
+        .await
+        .map_err(Error::from)
+}

@@ -1,0 +1,93 @@
+//! Who may log in: e-mail addresses and password hashes.
+
+use chrono::{DateTime, Utc};
+use hub_domain::envelope::{Append, Expected, Meta};
+use hub_domain::event::{Sealed, UserRegistered};
+use hub_domain::id::{StreamId, UserId};
+use sqlx::Row;
+use uuid::Uuid;
+
+use crate::Store;
+use crate::error::Result;
+
+/// A user as the login knows them.
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// The user.
+    pub user: UserId,
+    /// The bcrypt hash.
+    pub password_hash: String,
+    /// Registered.
+    pub created_at: DateTime<Utc>,
+    /// Password last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+impl Store {
+    /// Registers a user under a login stream. [`crate::Error::Conflict`] when the address is taken:
+    /// the stream's existence is the uniqueness check, so two at once cannot both win.
+    pub async fn register(
+        &self,
+        stream: StreamId,
+        user: UserId,
+        email: &str,
+        password_hash: &str,
+        meta: Meta,
+    ) -> Result<Login> {
+        let shard = self.sharding().of_login(stream);
+        let email: Sealed = self.vault().user(user).await?.seal(email);
+        let mut tx = self.pool().begin().await?;
+        let append = Append::one(
+            shard,
+            stream,
+            UserRegistered {
+                user,
+                email: email.clone(),
+            },
+        )
+        .expecting(Expected::NoStream)
+        .because(meta);
+        self.append_in(&mut tx, &append).await?;
+        let row = sqlx::query(
+            "INSERT INTO logins (shard, stream, user_id, email, password_hash) \
+             VALUES ($1, $2, $3, $4, $5) RETURNING date_trunc('milliseconds', created_at)",
+        )
+        .bind(shard.0)
+        .bind(stream.0)
+        .bind(user.0)
+        .bind(&email.0)
+        .bind(password_hash)
+        .fetch_one(&mut *tx)
+        .await?;
+        let created_at: DateTime<Utc> = row.try_get(0)?;
+        tx.commit().await?;
+        self.appended();
+        Ok(Login {
+            user,
+            password_hash: password_hash.to_owned(),
+            created_at,
+            updated_at: created_at,
+        })
+    }
+
+    /// The login of an address.
+    pub async fn login(&self, stream: StreamId) -> Result<Option<Login>> {
+        let row = sqlx::query(
+            "SELECT user_id, password_hash, created_at, updated_at FROM logins \
+             WHERE shard = $1 AND stream = $2",
+        )
+        .bind(self.sharding().of_login(stream).0)
+        .bind(stream.0)
+        .fetch_optional(self.pool())
+        .await?;
+        row.map(|row| {
+            Ok(Login {
+                user: UserId(row.try_get::<Uuid, _>(0)?),
+                password_hash: row.try_get(1)?,
+                created_at: row.try_get(2)?,
+                updated_at: row.try_get(3)?,
+            })
+        })
+        .transpose()
+    }
+}

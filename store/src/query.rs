@@ -1,0 +1,327 @@
+//! Questions to the read models, always in the name of a user.
+//!
+//! The user is in every condition: somebody else's id finds nothing. Readers see the live
+//! generation of each projection.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use hub_domain::id::{AccountId, ConversationId, MessageId, Place, Shard, UserId};
+use hub_domain::platform::Platform;
+use sea_orm::sea_query::{Expr, ExprTrait as _, NullOrdering, SimpleExpr};
+use sea_orm::{
+    ColumnTrait, EntityTrait, Order, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
+};
+
+use crate::Store;
+use crate::checkpoint;
+use crate::entity::{account, conversation, message};
+use crate::error::Result;
+use crate::project::Projection;
+use crate::signal::Topic;
+
+/// Unread messages of a user.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unread {
+    /// In all active accounts.
+    pub total: i64,
+    /// By platform, every platform with an active account included.
+    pub by_platform: BTreeMap<String, i64>,
+}
+
+/// A page of rows, and how many there are in all.
+#[derive(Clone, Debug)]
+pub struct Page<T> {
+    /// The rows.
+    pub rows: Vec<T>,
+    /// How many there are.
+    pub total: i64,
+}
+
+/// Messages a client lists. A failed send is none: its sender has seen the error, and a bubble that
+/// looks sent would lie. Written so that the planner sees the thread index's condition in it.
+const LISTED: &str = "state <> 'placeholder' AND state <> 'failed'";
+
+fn live(shard: Shard, projection: Projection) -> SimpleExpr {
+    Expr::cust_with_values(
+        "generation = (SELECT live FROM generations WHERE shard = $1 AND projection = $2)",
+        [
+            sea_orm::Value::from(shard.0),
+            sea_orm::Value::from(projection.name()),
+        ],
+    )
+}
+
+impl Store {
+    /// The accounts of a user, newest first.
+    pub async fn accounts(
+        &self,
+        user: UserId,
+        include_inactive: bool,
+    ) -> Result<Vec<account::Model>> {
+        let shard = self.sharding().of_user(user);
+        let mut query = account::Entity::find()
+            .filter(account::Column::Shard.eq(shard.0))
+            .filter(live(shard, Projection::Accounts))
+            .filter(account::Column::UserId.eq(user.0));
+        if !include_inactive {
+            query = query.filter(account::Column::IsActive.eq(true));
+        }
+        Ok(query
+            .order_by_desc(account::Column::CreatedAt)
+            .order_by_desc(account::Column::Id)
+            .all(self.orm())
+            .await?)
+    }
+
+    /// An account of a user, active or not.
+    pub async fn account(
+        &self,
+        user: UserId,
+        account: AccountId,
+    ) -> Result<Option<account::Model>> {
+        let shard = self.sharding().of_user(user);
+        Ok(account::Entity::find()
+            .filter(account::Column::Shard.eq(shard.0))
+            .filter(live(shard, Projection::Accounts))
+            .filter(account::Column::Id.eq(account.0))
+            .filter(account::Column::UserId.eq(user.0))
+            .one(self.orm())
+            .await?)
+    }
+
+    /// Conversations of the user's active accounts, newest message first.
+    pub async fn conversations(
+        &self,
+        user: UserId,
+        platform: Option<Platform>,
+        limit: i64,
+        offset: i64,
+    ) -> Result<Page<conversation::Model>> {
+        let active: Vec<uuid::Uuid> = self
+            .accounts(user, false)
+            .await?
+            .into_iter()
+            .map(|account| account.id)
+            .collect();
+        let shard = self.sharding().of_user(user);
+        let mut query = conversation::Entity::find()
+            .filter(conversation::Column::Shard.eq(shard.0))
+            .filter(live(shard, Projection::Inbox))
+            .filter(conversation::Column::UserId.eq(user.0))
+            .filter(conversation::Column::AccountId.is_in(active));
+        if let Some(platform) = platform {
+            query = query.filter(conversation::Column::Platform.eq(platform.name()));
+        }
+        let total = query.clone().count(self.orm()).await?;
+        let rows = query
+            .order_by_with_nulls(
+                conversation::Column::LastMessageAt,
+                Order::Desc,
+                NullOrdering::Last,
+            )
+            .order_by_asc(conversation::Column::Id)
+            .limit(limit.unsigned_abs())
+            .offset(offset.unsigned_abs())
+            .all(self.orm())
+            .await?;
+        Ok(Page {
+            rows,
+            total: i64::try_from(total).unwrap_or(i64::MAX),
+        })
+    }
+
+    /// A conversation of a user, if its account is active.
+    pub async fn conversation(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+    ) -> Result<Option<(conversation::Model, account::Model)>> {
+        let shard = self.sharding().of_user(user);
+        let found = conversation::Entity::find()
+            .filter(conversation::Column::Shard.eq(shard.0))
+            .filter(live(shard, Projection::Inbox))
+            .filter(conversation::Column::Id.eq(conversation.0))
+            .filter(conversation::Column::UserId.eq(user.0))
+            .one(self.orm())
+            .await?;
+        let Some(found) = found else { return Ok(None) };
+        let account = self.account(user, AccountId(found.account_id)).await?;
+        Ok(account
+            .filter(|account| account.is_active)
+            .map(|account| (found, account)))
+    }
+
+    /// A page of a conversation's messages, newest first. The caller has checked that the
+    /// conversation is the user's.
+    pub async fn thread(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+        limit: i64,
+        offset: i64,
+    ) -> Result<Page<message::Model>> {
+        let shard = self.sharding().of_user(user);
+        let query = message::Entity::find()
+            .filter(message::Column::Shard.eq(shard.0))
+            .filter(live(shard, Projection::Inbox))
+            .filter(message::Column::ConversationId.eq(conversation.0))
+            .filter(Expr::cust(LISTED));
+        let total = query.clone().count(self.orm()).await?;
+        let rows = query
+            .order_by_desc(message::Column::SentAt)
+            .order_by_desc(message::Column::CreatedAt)
+            .order_by_desc(message::Column::Id)
+            .limit(limit.unsigned_abs())
+            .offset(offset.unsigned_abs())
+            .all(self.orm())
+            .await?;
+        Ok(Page {
+            rows,
+            total: i64::try_from(total).unwrap_or(i64::MAX),
+        })
+    }
+
+    /// The newest messages of all active accounts of a user, with their conversations.
+    pub async fn recent_messages(
+        &self,
+        user: UserId,
+        since: Option<DateTime<Utc>>,
+        limit: i64,
+    ) -> Result<Vec<(message::Model, conversation::Model)>> {
+        // Messages carry no user: the newest of the newest conversations are the newest of all,
+        // because a conversation's last_message_at is at least that of each of its messages.
+        let page = self.conversations(user, None, limit, 0).await?;
+        let shard = self.sharding().of_user(user);
+        let ids: Vec<uuid::Uuid> = page.rows.iter().map(|row| row.id).collect();
+        let mut query = message::Entity::find()
+            .filter(message::Column::Shard.eq(shard.0))
+            .filter(live(shard, Projection::Inbox))
+            .filter(message::Column::ConversationId.is_in(ids))
+            .filter(Expr::cust(LISTED));
+        if let Some(since) = since {
+            query = query.filter(message::Column::SentAt.gte(since));
+        }
+        let rows = query
+            .order_by_desc(message::Column::SentAt)
+            .order_by_desc(message::Column::CreatedAt)
+            .order_by_desc(message::Column::Id)
+            .limit(limit.unsigned_abs())
+            .all(self.orm())
+            .await?;
+        Ok(rows
+            .into_iter()
+            .filter_map(|row| {
+                let of = page.rows.iter().find(|it| it.id == row.conversation_id)?;
+                Some((row, of.clone()))
+            })
+            .collect())
+    }
+
+    /// A message of a user with its conversation, if the account is active.
+    pub async fn message(
+        &self,
+        user: UserId,
+        message: MessageId,
+    ) -> Result<Option<(message::Model, conversation::Model, account::Model)>> {
+        let shard = self.sharding().of_user(user);
+        let found = message::Entity::find()
+            .filter(message::Column::Shard.eq(shard.0))
+            .filter(live(shard, Projection::Inbox))
+            .filter(message::Column::Id.eq(message.0))
+            .filter(Expr::cust("state <> 'placeholder'"))
+            .one(self.orm())
+            .await?;
+        let Some(found) = found else { return Ok(None) };
+        let owner = self
+            .conversation(user, ConversationId(found.conversation_id))
+            .await?;
+        Ok(owner.map(|(conversation, account)| (found, conversation, account)))
+    }
+
+    /// Messages of a conversation that are not settled yet, in the order they were accepted.
+    pub async fn unsettled_messages(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+        limit: u64,
+    ) -> Result<Vec<message::Model>> {
+        let shard = self.sharding().of_user(user);
+        Ok(message::Entity::find()
+            .filter(message::Column::Shard.eq(shard.0))
+            .filter(live(shard, Projection::Inbox))
+            .filter(message::Column::ConversationId.eq(conversation.0))
+            .filter(Expr::cust(
+                "state IN ('queued', 'sending', 'delayed', 'uncertain')",
+            ))
+            .order_by_asc(message::Column::Position)
+            .limit(limit)
+            .all(self.orm())
+            .await?)
+    }
+
+    /// The unread counts of a user: platforms with an active account are there even with 0.
+    pub async fn unread(&self, user: UserId) -> Result<Unread> {
+        let accounts = self.accounts(user, false).await?;
+        let mut unread = Unread::default();
+        for account in &accounts {
+            unread
+                .by_platform
+                .entry(account.platform.clone())
+                .or_default();
+        }
+        let shard = self.sharding().of_user(user);
+        let rows: Vec<(uuid::Uuid, i64)> = conversation::Entity::find()
+            .select_only()
+            .column(conversation::Column::AccountId)
+            .column_as(
+                Expr::col(conversation::Column::Unread)
+                    .sum()
+                    .cast_as("bigint"),
+                "unread_sum",
+            )
+            .filter(conversation::Column::Shard.eq(shard.0))
+            .filter(live(shard, Projection::Inbox))
+            .filter(conversation::Column::UserId.eq(user.0))
+            .filter(Expr::cust("unread > 0"))
+            .group_by(conversation::Column::AccountId)
+            .into_tuple()
+            .all(self.orm())
+            .await?;
+        for (id, count) in rows {
+            if let Some(account) = accounts.iter().find(|account| account.id == id) {
+                *unread
+                    .by_platform
+                    .entry(account.platform.clone())
+                    .or_default() += count;
+                unread.total += count;
+            }
+        }
+        Ok(unread)
+    }
+
+    /// Waits until the live generation of a projection has passed a place, at most this long.
+    /// True when it has. This is how a request reads its own writes.
+    pub async fn wait_for_projection(
+        &self,
+        projection: Projection,
+        place: Place,
+        at_most: Duration,
+    ) -> Result<bool> {
+        let deadline = Instant::now() + at_most;
+        let mut listener = self.signals().listen(Topic::Projected);
+        loop {
+            let position =
+                checkpoint::live_position(self.pool(), projection.name(), place.shard).await?;
+            if position >= place.position {
+                return Ok(true);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            listener.wait(left.min(Duration::from_millis(50))).await;
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! The store against a real PostgreSQL: what it promises, broken on purpose.
+//!
+//! Every test has a database of its own. Nothing sleeps to wait for something: waits are bounded
+//! questions ([`world::eventually`]). Whatever is random comes from a printed seed; set
+//! `HUB_TEST_SEED` to run the same again.
+
+mod accounts;
+mod catalogue;
+mod checkpoints;
+mod commands;
+mod corruption;
+mod expectations;
+mod facts;
+mod gapless;
+mod jobs;
+mod keys;
+mod old_snapshot;
+mod outage;
+mod plaintext;
+mod projection;
+mod proxy;
+mod random;
+mod schedule;
+mod sessions;
+mod unknown_outcome;
+mod world;

@@ -1,0 +1,9 @@
+//! The whole hub as a process, over real HTTP, with the played platforms.
+
+mod client;
+mod crash;
+mod garbage;
+mod live;
+mod roles;
+mod story;
+mod world;

@@ -1,0 +1,110 @@
+//! After an account was disconnected: take the platform's permission back, erase the tokens.
+
+use std::time::Duration;
+
+use hub_domain::event::AccountDisconnected;
+use hub_domain::id::{AccountId, Place, Shard, UserId};
+use hub_domain::platform::Platform;
+use hub_store::account::Owner;
+use hub_store::jobs::{Job, NewJob, Outcome};
+use hub_store::project::Projection;
+use hub_store::{Result, read};
+use serde::{Deserialize, Serialize};
+
+use super::Queue;
+use crate::Context;
+
+/// Revoking is a courtesy: the platform gets this long for each call.
+const CALL_MAX: Duration = Duration::from_secs(5);
+
+/// How long to wait for the read model to show the disconnection.
+const CATCH_UP_MAX: Duration = Duration::from_secs(2);
+
+/// The queue of accounts to let go of.
+#[derive(Clone)]
+pub struct Disconnect {
+    context: Context,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Payload {
+    user: UserId,
+    account: AccountId,
+}
+
+/// The job that follows a disconnection.
+pub fn job(shard: Shard, event: &AccountDisconnected) -> NewJob {
+    NewJob {
+        shard,
+        queue: Disconnect::NAME,
+        key: event.account.to_string(),
+        payload: serde_json::json!(Payload {
+            user: event.user,
+            account: event.account,
+        }),
+        delay: Duration::ZERO,
+    }
+}
+
+impl Disconnect {
+    /// The queue, worked by this process.
+    pub fn new(context: Context) -> Self {
+        Self { context }
+    }
+
+    async fn revoke(&self, platform: Platform, owner: Owner, route: &str) -> Result<()> {
+        let Some((adapter, app)) = self.context.platform(platform) else {
+            return Ok(());
+        };
+        let Some(credentials) = self.context.store().credentials(owner, route).await? else {
+            return Ok(());
+        };
+        for request in adapter.revoke(app, &credentials) {
+            let call = self.context.http().call(request);
+            if !matches!(tokio::time::timeout(CALL_MAX, call).await, Ok(Ok(answer)) if answer.is_success())
+            {
+                tracing::info!(%platform, "the platform did not confirm the revocation");
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Queue for Disconnect {
+    const NAME: &'static str = "disconnect";
+
+    async fn run(&self, job: &Job) -> Result<Outcome> {
+        let store = self.context.store();
+        let Ok(Payload { user, account }) = serde_json::from_value(job.payload.clone()) else {
+            return Ok(Outcome::Park {
+                reason: "the payload is malformed".to_owned(),
+            });
+        };
+        let position = read::head(store.pool(), job.shard).await?;
+        let place = Place {
+            shard: job.shard,
+            position,
+        };
+        let shown = store
+            .wait_for_projection(Projection::Accounts, place, CATCH_UP_MAX)
+            .await?;
+        if !shown {
+            return Ok(Outcome::Again(Duration::from_millis(200)));
+        }
+        let owner = Owner { user, account };
+        let row = store.account(user, account).await?;
+        let Some(row) = row.filter(|row| !row.is_active) else {
+            // Connected again in the meantime: there is nothing to let go of.
+            return Ok(Outcome::Done);
+        };
+        if let Ok(platform) = row.platform.parse::<Platform>() {
+            store.remove_owner(platform, &row.route, owner).await?;
+            // Somebody else here may have connected the same page: it stays subscribed for them.
+            if store.owners(platform, &row.route).await?.is_empty() {
+                self.revoke(platform, owner, &row.route).await?;
+            }
+        }
+        store.erase_account_tokens(owner).await?;
+        Ok(Outcome::Done)
+    }
+}

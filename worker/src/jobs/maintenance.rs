@@ -1,0 +1,48 @@
+//! Regular housekeeping, one job per schedule.
+
+use std::time::Duration;
+
+use hub_domain::limits::OAUTH_STATE_TTL;
+use hub_store::Result;
+use hub_store::jobs::{self, Job, Outcome};
+
+use super::Queue;
+use crate::Context;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// The queue of housekeeping.
+#[derive(Clone)]
+pub struct Maintenance {
+    context: Context,
+}
+
+impl Maintenance {
+    /// The queue, worked by this process.
+    pub fn new(context: Context) -> Self {
+        Self { context }
+    }
+}
+
+impl Queue for Maintenance {
+    const NAME: &'static str = "maintenance";
+
+    async fn run(&self, job: &Job) -> Result<Outcome> {
+        let store = self.context.store();
+        let deleted = match job.key.as_str() {
+            "refresh-tokens" => store.delete_expired_refresh_tokens().await?,
+            "oauth-states" => {
+                store.delete_expired_oauth_states().await?
+                    + store.delete_old_answers(OAUTH_STATE_TTL).await?
+            }
+            "job-history" => jobs::prune_history(store.pool(), DAY).await?,
+            other => {
+                return Ok(Outcome::Park {
+                    reason: format!("no housekeeping is called {other:?}"),
+                });
+            }
+        };
+        tracing::info!(schedule = job.key, deleted, "housekeeping");
+        Ok(Outcome::Done)
+    }
+}

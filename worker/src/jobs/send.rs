@@ -1,0 +1,462 @@
+//! Sending: one visible effect per command, in order, whatever dies in between.
+//!
+//! A job stands for a conversation, not for a message: whoever holds its lease sends what is
+//! queued, oldest first. Before a call leaves, the attempt is in the log, under a key that exists
+//! once; after it the outcome is. An attempt without an outcome (a crash, a time-out) is
+//! *uncertain*: it is never repeated. The platform's echo settles it where there is one; until
+//! then, for a bounded time, later messages of the conversation wait behind it.
+
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use hub_domain::envelope::Append;
+use hub_domain::event::{
+    AccountNeedsReconnect, Event, FailureClass, MessageSent, Sealed, SendAttempted, SendDelayed,
+    SendFailed, SendUncertain, Thread,
+};
+use hub_domain::id::{AccountId, ConversationId, Key, MessageId, Place, Shard, UserId};
+use hub_domain::limits::SENDS_PER_TURN_MAX;
+use hub_domain::platform::http::HttpRequest;
+use hub_domain::platform::{Adapter, App, Credentials, Outbound, Platform, Reconcile, SendOutcome};
+use hub_domain::projection::inbox::State;
+use hub_domain::retry;
+use hub_store::account::Owner;
+use hub_store::entity::{account, message};
+use hub_store::jobs::{Job, NewJob, Outcome};
+use hub_store::project::Projection;
+use hub_store::signal::Topic;
+use hub_store::{Result, Store, read};
+use serde::{Deserialize, Serialize};
+
+use super::{Queue, entropy};
+use crate::Context;
+
+/// A turn ends after this long even if more is queued, so that others get theirs.
+const TURN_MAX: Duration = Duration::from_secs(2);
+
+/// How long a turn waits for the read model to show what the log already has.
+const CATCH_UP_MAX: Duration = Duration::from_secs(2);
+
+/// How soon to look again whether an uncertain send was settled.
+const SETTLE_LOOK: Duration = Duration::from_secs(2);
+
+/// The queue of sends.
+#[derive(Clone)]
+pub struct Send {
+    context: Context,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Payload {
+    user: UserId,
+    conversation: ConversationId,
+}
+
+/// The job of a conversation's sends.
+pub fn job(shard: Shard, at: &Thread) -> NewJob {
+    NewJob {
+        shard,
+        queue: Send::NAME,
+        key: at.conversation.to_string(),
+        payload: serde_json::json!(Payload {
+            user: at.user,
+            conversation: at.conversation,
+        }),
+        delay: Duration::ZERO,
+    }
+}
+
+/// A message is sent once, whoever reports it: the answer to the call or the platform's echo.
+pub fn sent_key(message: MessageId) -> Key {
+    Key::of(&[b"sent", message.0.as_bytes()])
+}
+
+fn attempt_key(message: MessageId, attempt: u32) -> Key {
+    Key::of(&[b"attempt", message.0.as_bytes(), &attempt.to_be_bytes()])
+}
+
+fn outcome_key(message: MessageId, attempt: u32) -> Key {
+    Key::of(&[b"outcome", message.0.as_bytes(), &attempt.to_be_bytes()])
+}
+
+/// What one conversation's turn works with.
+struct Turn<'a> {
+    context: &'a Context,
+    adapter: &'static dyn Adapter,
+    app: &'a App,
+    credentials: Credentials,
+    shard: Shard,
+    user: UserId,
+    account: AccountId,
+    conversation: ConversationId,
+    thread: String,
+}
+
+/// What to do after one message.
+enum Next {
+    /// Go on with the next message.
+    Message,
+    /// Pause the conversation.
+    Pause(Duration),
+}
+
+impl Send {
+    /// The queue, worked by this process.
+    pub fn new(context: Context) -> Self {
+        Self { context }
+    }
+
+    fn store(&self) -> &Store {
+        self.context.store()
+    }
+
+    /// Waits until the read model shows everything the log has now. What is queued later raises
+    /// the job's seq and is seen by the next run.
+    async fn catch_up(&self, shard: Shard) -> Result<bool> {
+        let position = read::head(self.store().pool(), shard).await?;
+        let place = Place { shard, position };
+        self.store()
+            .wait_for_projection(Projection::Accounts, place, CATCH_UP_MAX)
+            .await?;
+        self.store()
+            .wait_for_projection(Projection::Inbox, place, CATCH_UP_MAX)
+            .await
+    }
+
+    async fn turn(&self, job: &Job, payload: &Payload) -> Result<Outcome> {
+        let store = self.store();
+        let (user, conversation) = (payload.user, payload.conversation);
+        if !self.catch_up(job.shard).await? {
+            return Ok(Outcome::Again(Duration::from_millis(100)));
+        }
+        let pending = store
+            .unsettled_messages(user, conversation, SENDS_PER_TURN_MAX as u64 * 2)
+            .await?;
+        if pending.is_empty() {
+            return Ok(Outcome::Done);
+        }
+        let found = store.conversation(user, conversation).await?;
+        let Some((row, account)) = found else {
+            return self.give_up(job.shard, payload, &pending).await;
+        };
+        let owner = Owner {
+            user,
+            account: AccountId(account.id),
+        };
+        let platform: Platform = match account.platform.parse() {
+            Ok(platform) => platform,
+            Err(error) => return Ok(park(format!("{}: {error}", account.platform))),
+        };
+        let Some((adapter, app)) = self.context.platform(platform) else {
+            return Ok(park(format!("no adapter for {platform}")));
+        };
+        let Some(credentials) = store.credentials(owner, &account.route).await? else {
+            return self.give_up(job.shard, payload, &pending).await;
+        };
+        let turn = Turn {
+            context: &self.context,
+            adapter,
+            app,
+            credentials,
+            shard: job.shard,
+            user,
+            account: owner.account,
+            conversation,
+            thread: row.thread,
+        };
+        turn.run(&account, pending).await
+    }
+
+    /// The account is gone: what waits will not be sent.
+    async fn give_up(
+        &self,
+        shard: Shard,
+        payload: &Payload,
+        pending: &[message::Model],
+    ) -> Result<Outcome> {
+        for row in pending
+            .iter()
+            .filter(|row| row.state != State::Uncertain.name())
+        {
+            let event = SendFailed {
+                user: payload.user,
+                conversation: payload.conversation,
+                message: MessageId(row.id),
+                class: FailureClass::Disconnected,
+                reason: "The account is no longer connected.".to_owned(),
+            };
+            let key = Key::of(&[b"given up", row.id.as_bytes()]);
+            self.store()
+                .append(Append::one(shard, payload.conversation, event).once(key))
+                .await?;
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+fn park(reason: String) -> Outcome {
+    Outcome::Park { reason }
+}
+
+impl Queue for Send {
+    const NAME: &'static str = "send";
+
+    async fn run(&self, job: &Job) -> Result<Outcome> {
+        match serde_json::from_value::<Payload>(job.payload.clone()) {
+            Ok(payload) => self.turn(job, &payload).await,
+            Err(error) => Ok(park(error.to_string())),
+        }
+    }
+}
+
+impl Turn<'_> {
+    async fn run(&self, account: &account::Model, pending: Vec<message::Model>) -> Result<Outcome> {
+        let started = Instant::now();
+        for (sent, row) in pending.iter().enumerate() {
+            if sent >= SENDS_PER_TURN_MAX || started.elapsed() >= TURN_MAX {
+                return Ok(Outcome::Again(Duration::ZERO));
+            }
+            let next = match State::from_name(&row.state) {
+                Some(State::Queued) => self.attempt(account, row).await?,
+                Some(State::Delayed) => match wait(row.retry_at) {
+                    Some(wait) => Next::Pause(wait),
+                    None => self.attempt(account, row).await?,
+                },
+                // We hold the lease, so whoever began this attempt is gone: nobody knows how it
+                // ended.
+                Some(State::Sending) => {
+                    let attempt = row.attempts.unsigned_abs();
+                    self.uncertain(row, attempt, "the worker stopped during the call")
+                        .await?
+                }
+                Some(State::Uncertain) => match wait(row.retry_at) {
+                    Some(wait) => Next::Pause(wait.min(SETTLE_LOOK)),
+                    None => Next::Message,
+                },
+                _ => Next::Message,
+            };
+            if let Next::Pause(after) = next {
+                return Ok(Outcome::Again(after));
+            }
+        }
+        // The newest state is in the log, not yet in these rows; a page may not have been all.
+        let is_all = pending.len() < SENDS_PER_TURN_MAX * 2;
+        Ok(if is_all {
+            Outcome::Done
+        } else {
+            Outcome::Again(Duration::ZERO)
+        })
+    }
+
+    async fn attempt(&self, account: &account::Model, row: &message::Model) -> Result<Next> {
+        let message = MessageId(row.id);
+        if let Some(reason) = &account.needs_reconnect {
+            let reason = reason.clone();
+            return self
+                .failed(message, 0, FailureClass::Reconnect, reason)
+                .await;
+        }
+        let store = self.context.store();
+        let text = match &row.body {
+            Some(sealed) => store
+                .vault()
+                .user(self.user)
+                .await?
+                .open(&Sealed(sealed.clone()))?,
+            None => String::new(),
+        };
+        let request = self.adapter.send(
+            self.app,
+            &self.credentials,
+            &Outbound {
+                thread: self.thread.clone(),
+                text,
+                client_ref: self.context.references().make(self.conversation, message),
+            },
+        );
+        let attempt = row.attempts.unsigned_abs() + 1;
+        let began = SendAttempted {
+            user: self.user,
+            conversation: self.conversation,
+            message,
+            attempt,
+        };
+        let began =
+            Append::one(self.shard, self.conversation, began).once(attempt_key(message, attempt));
+        if !store.append(began).await?.is_new() {
+            // Somebody began this very attempt and the read model does not show it yet.
+            return Ok(Next::Pause(Duration::from_millis(100)));
+        }
+        let at = Utc::now();
+        let outcome = match self.call(message, request).await? {
+            Some(outcome) => outcome,
+            None => return Ok(Next::Message),
+        };
+        count(self.adapter.platform(), &outcome);
+        self.record(row, attempt, at, outcome).await
+    }
+
+    /// Makes the call. `None` when the platform's echo settled the message meanwhile: then there
+    /// is nothing left to learn from an answer that may never come.
+    async fn call(&self, message: MessageId, request: HttpRequest) -> Result<Option<SendOutcome>> {
+        let mut answer = std::pin::pin!(self.context.http().call(request));
+        let mut listener = self.context.store().signals().listen(Topic::Projected);
+        loop {
+            tokio::select! {
+                answer = &mut answer => return Ok(Some(self.adapter.interpret(&answer))),
+                () = listener.wait(Duration::from_secs(1)) => {
+                    let row = self.context.store().message(self.user, message).await?;
+                    if row.is_some_and(|(row, ..)| row.state == State::Sent.name()) {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn record(
+        &self,
+        row: &message::Model,
+        attempt: u32,
+        at: DateTime<Utc>,
+        outcome: SendOutcome,
+    ) -> Result<Next> {
+        let message = MessageId(row.id);
+        let policy = self.context.settings().send_retry;
+        let (class, delay, reason) = match outcome {
+            SendOutcome::Sent {
+                platform_message_id,
+            } => {
+                let event = MessageSent {
+                    user: self.user,
+                    conversation: self.conversation,
+                    message,
+                    platform_message_id,
+                    sent_at: at,
+                };
+                self.append(event, sent_key(message)).await?;
+                return Ok(Next::Message);
+            }
+            SendOutcome::Unclear { reason } => {
+                return self.uncertain(row, attempt, &reason).await;
+            }
+            SendOutcome::Reconnect { reason } => {
+                let event = AccountNeedsReconnect {
+                    user: self.user,
+                    account: self.account,
+                    reason: reason.clone(),
+                };
+                let key = Key::of(&[b"reconnect", row.id.as_bytes(), &attempt.to_be_bytes()]);
+                let append = Append::one(self.shard, self.account, event).once(key);
+                self.context.store().append(append).await?;
+                return self
+                    .failed(message, attempt, FailureClass::Reconnect, reason)
+                    .await;
+            }
+            SendOutcome::OutsideWindow { reason } => {
+                return self
+                    .failed(message, attempt, FailureClass::OutsideWindow, reason)
+                    .await;
+            }
+            SendOutcome::Permanent { reason } => {
+                return self
+                    .failed(message, attempt, FailureClass::Permanent, reason)
+                    .await;
+            }
+            SendOutcome::RetryAfter { wait, reason } => (
+                FailureClass::RateLimited,
+                retry::delay_at_least(policy, attempt, wait, entropy()),
+                reason,
+            ),
+            SendOutcome::Backoff { reason } => (
+                FailureClass::Temporary,
+                retry::delay(policy, attempt, entropy()),
+                reason,
+            ),
+        };
+        let Some(delay) = delay else {
+            return self
+                .failed(message, attempt, FailureClass::Exhausted, reason)
+                .await;
+        };
+        let event = SendDelayed {
+            user: self.user,
+            conversation: self.conversation,
+            message,
+            attempt,
+            class,
+            reason,
+            retry_at: Utc::now() + delay,
+        };
+        self.append(event, outcome_key(message, attempt)).await?;
+        Ok(Next::Pause(delay))
+    }
+
+    async fn failed(
+        &self,
+        message: MessageId,
+        attempt: u32,
+        class: FailureClass,
+        reason: String,
+    ) -> Result<Next> {
+        let event = SendFailed {
+            user: self.user,
+            conversation: self.conversation,
+            message,
+            class,
+            reason,
+        };
+        self.append(event, outcome_key(message, attempt)).await?;
+        Ok(Next::Message)
+    }
+
+    async fn uncertain(&self, row: &message::Model, attempt: u32, reason: &str) -> Result<Next> {
+        let message = MessageId(row.id);
+        // Where nothing will ever be heard of it, waiting only delays the others.
+        let window = match self.adapter.capabilities().reconcile {
+            Reconcile::Echo => self.context.settings().reconcile_window,
+            Reconcile::Never => Duration::ZERO,
+        };
+        let event = SendUncertain {
+            user: self.user,
+            conversation: self.conversation,
+            message,
+            attempt,
+            reason: reason.to_owned(),
+            settle_by: Utc::now() + window,
+        };
+        self.append(event, outcome_key(message, attempt)).await?;
+        Ok(if window.is_zero() {
+            Next::Message
+        } else {
+            Next::Pause(SETTLE_LOOK.min(window))
+        })
+    }
+
+    async fn append(&self, event: impl Into<Event>, key: Key) -> Result<()> {
+        let append = Append::one(self.shard, self.conversation, event).once(key);
+        self.context.store().append(append).await.map(|_| ())
+    }
+}
+
+/// Time left until then, `None` when it has passed.
+fn wait(until: Option<DateTime<Utc>>) -> Option<Duration> {
+    (until? - Utc::now())
+        .to_std()
+        .ok()
+        .filter(|wait| !wait.is_zero())
+}
+
+fn count(platform: Platform, outcome: &SendOutcome) {
+    let outcome = match outcome {
+        SendOutcome::Sent { .. } => "sent",
+        SendOutcome::RetryAfter { .. } => "retry_after",
+        SendOutcome::Backoff { .. } => "backoff",
+        SendOutcome::Reconnect { .. } => "reconnect",
+        SendOutcome::OutsideWindow { .. } => "outside_window",
+        SendOutcome::Permanent { .. } => "permanent",
+        SendOutcome::Unclear { .. } => "unclear",
+    };
+    metrics::counter!("hub_sends_total", "platform" => platform.name(), "outcome" => outcome)
+        .increment(1);
+}

@@ -1,0 +1,56 @@
+//! The worker: it talks, retries and folds. All of it is run by apalis workers.
+//!
+//! - [`reactor`] tails the log: [`reactors`] has one file per reactor
+//! - [`jobs`] has a due time: one file per queue
+//! - [`schedule`] turns cron ticks into jobs, once however many workers there are
+//! - [`http`] is the only place with an HTTP client
+//!
+//! Any number of worker processes may run; none of them holds anything that another could not
+//! take over.
+
+pub mod context;
+pub mod http;
+pub mod jobs;
+pub mod reactor;
+pub mod reactors;
+pub mod reference;
+pub mod schedule;
+
+use std::time::Duration;
+
+use apalis::prelude::Monitor;
+
+pub use context::Context;
+
+/// Time a stopping worker gives running jobs; after that their leases bring them back elsewhere.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(20);
+
+/// Runs everything until `shutdown` resolves, then lets running work end.
+///
+/// A worker that dies (its storage failed in a way that waiting does not mend) is started again
+/// under a new incarnation; leases of the old one end by themselves.
+pub async fn run(
+    context: Context,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), String> {
+    let monitor = Monitor::new()
+        .shutdown_timeout(SHUTDOWN_GRACE)
+        .should_restart(|worker, error| {
+            metrics::counter!("hub_worker_restarts_total").increment(1);
+            tracing::error!(worker = worker.name(), %error, "worker died and is started again");
+            true
+        });
+    let monitor = reactors::register(monitor, &context);
+    let monitor = jobs::register(monitor, &context);
+    let monitor = schedule::register(monitor, &context);
+    jobs::install::enqueue(&context)
+        .await
+        .map_err(|error| error.to_string())?;
+    monitor
+        .run_with_signal(async move {
+            shutdown.await;
+            Ok(())
+        })
+        .await
+        .map_err(|error| error.to_string())
+}

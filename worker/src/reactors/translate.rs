@@ -1,0 +1,205 @@
+//! The translator: raw input becomes events.
+//!
+//! It appends to other shards than it reads: append first, then the checkpoint. Every event carries
+//! keys made of the platform's own ids, so that redelivery, re-translation and a crash in between
+//! change nothing. A body nobody can read is parked; a body for nobody is counted.
+
+mod events;
+
+use std::collections::HashMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hub_domain::command::Command;
+use hub_domain::envelope::{Append, Meta};
+use hub_domain::event::Sealed;
+use hub_domain::id::{Place, Shard};
+use hub_domain::limits::REACTOR_BATCH_MAX;
+use hub_domain::platform::Platform;
+use hub_domain::platform::fact::FactKind;
+use hub_store::account::Owner;
+use hub_store::checkpoint::{self, Reactor as Name};
+use hub_store::commands::{self, Received};
+use hub_store::jobs;
+use hub_store::signal::Topic;
+use hub_store::{Error, Result, Store};
+
+use crate::Context;
+use crate::jobs::connect;
+use crate::reactor::Reactor;
+
+const NAME: Name = Name {
+    name: "translate",
+    generation: 0,
+};
+
+/// Appends handed in at the same time.
+const APPENDS_AT_ONCE: usize = 1_000;
+
+/// The translator.
+#[derive(Clone)]
+pub struct Translate {
+    context: Context,
+}
+
+/// Owners found in this batch, by platform and route.
+type Directory = HashMap<(Platform, String), Vec<Owner>>;
+
+impl Translate {
+    /// The translator of this process.
+    pub fn new(context: Context) -> Self {
+        Self { context }
+    }
+
+    /// What a webhook's raw body means for everybody who owns an account it is about.
+    async fn webhook(
+        &self,
+        received: &Received,
+        platform: Platform,
+        body: &Sealed,
+        directory: &mut Directory,
+    ) -> Result<std::result::Result<Vec<Append>, String>> {
+        let store = self.store();
+        let Some((adapter, app)) = self.context.platform(platform) else {
+            return Ok(Err(format!("no adapter for {platform}")));
+        };
+        let key = store.vault().raw_input(received.received_at).await?;
+        let raw = match key.open(body) {
+            Ok(text) => STANDARD.decode(text).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        let facts = match raw.and_then(|raw| {
+            adapter
+                .translate(app, &raw)
+                .map_err(|error| error.to_string())
+        }) {
+            Ok(facts) => facts,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let meta = Meta {
+            causation: Some(format!("c:{}", received.place)),
+            request: received.request.clone(),
+            ..Meta::default()
+        };
+        let mut appends = Vec::new();
+        for fact in &facts {
+            count(platform, fact.kind);
+            let Some(route) = &fact.account else { continue };
+            let owners = owners(store, platform, route, directory).await?;
+            if owners.is_empty() {
+                metrics::counter!("hub_unrouted_total", "platform" => platform.name()).increment(1);
+            }
+            for owner in owners {
+                let translation = events::Translation {
+                    owner,
+                    platform,
+                    shard: store.sharding().of_user(owner.user),
+                    key: &store.vault().user(owner.user).await?,
+                    references: self.context.references(),
+                    received_at: received.received_at,
+                };
+                if let Some(append) = translation.append(fact) {
+                    appends.push(append.because(meta.clone()));
+                }
+            }
+        }
+        Ok(Ok(appends))
+    }
+}
+
+fn count(platform: Platform, kind: FactKind) {
+    metrics::counter!("hub_facts_total", "platform" => platform.name(), "kind" => kind.name())
+        .increment(1);
+    if kind == FactKind::Unknown {
+        metrics::counter!("hub_unrecognised_total", "platform" => platform.name()).increment(1);
+    }
+}
+
+async fn owners(
+    store: &Store,
+    platform: Platform,
+    route: &str,
+    directory: &mut Directory,
+) -> Result<Vec<Owner>> {
+    let name = (platform, route.to_owned());
+    if let Some(known) = directory.get(&name) {
+        return Ok(known.clone());
+    }
+    let owners = store.owners(platform, route).await?;
+    directory.insert(name, owners.clone());
+    Ok(owners)
+}
+
+impl Reactor for Translate {
+    fn name(&self) -> &'static str {
+        NAME.name
+    }
+
+    fn store(&self) -> &Store {
+        self.context.store()
+    }
+
+    fn wakes_on(&self) -> Topic {
+        Topic::Commands
+    }
+
+    async fn behind(&self) -> Result<Vec<Shard>> {
+        checkpoint::behind(self.store().pool(), NAME).await
+    }
+
+    async fn turn(&self, shard: Shard) -> Result<bool> {
+        let store = self.store();
+        let Some(mut turn) = checkpoint::begin(store.pool(), NAME, shard).await? else {
+            return Ok(false);
+        };
+        let received = commands::after(&mut *turn.tx, turn.from, REACTOR_BATCH_MAX).await?;
+        let Some(to) = received.last().map(|last| last.place.position) else {
+            return Ok(false);
+        };
+        let mut directory = Directory::new();
+        let mut appends: Vec<(Place, Append)> = Vec::new();
+        let mut enqueued = false;
+        for it in &received {
+            let outcome = match &it.command {
+                Ok(Command::Webhook { platform, body }) => {
+                    self.webhook(it, *platform, body, &mut directory).await?
+                }
+                Ok(command @ Command::Connect { .. }) => {
+                    jobs::enqueue(&mut turn.tx, &connect::job(it.place, command)).await?;
+                    enqueued = true;
+                    Ok(Vec::new())
+                }
+                Err(reason) => Err(reason.clone()),
+            };
+            match outcome {
+                Ok(found) => appends.extend(found.into_iter().map(|append| (it.place, append))),
+                Err(reason) => turn.park(it.place.position, None, &reason).await?,
+            }
+        }
+        for chunk in appends.chunks(APPENDS_AT_ONCE) {
+            let handed_in = chunk.iter().map(|(_, append)| store.append(append.clone()));
+            let outcomes = futures::future::join_all(handed_in).await;
+            for ((place, append), outcome) in chunk.iter().zip(outcomes) {
+                match outcome {
+                    Ok(_) => {}
+                    Err(error) if error.is_temporary() => return Err(error),
+                    Err(error) => {
+                        let reason = error.to_string();
+                        turn.park(place.position, Some(append.stream), &reason)
+                            .await?;
+                    }
+                }
+            }
+        }
+        match turn.finish(to).await {
+            Err(Error::Fenced) => Ok(false),
+            outcome => {
+                outcome?;
+                if enqueued {
+                    store.signals().raise(Topic::Jobs);
+                }
+                Ok(true)
+            }
+        }
+    }
+}
