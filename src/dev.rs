@@ -14,6 +14,7 @@ use hub_domain::platform::Platform;
 use hub_sandbox::Sandbox;
 use hub_store::{Store, schema};
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{demo, roles, shutdown};
@@ -88,22 +89,33 @@ async fn hub(
     let address = format!("http://localhost:{}", listener.local_addr()?.port());
 
     let sandbox = sandbox(settings, &address)?;
-    let sandbox = tokio::spawn(sandbox.serve(sandbox_listener, roles::wait(stop.clone())));
+    let mut parts = JoinSet::new();
+    let sandbox = sandbox.serve(sandbox_listener, roles::wait(stop.clone()));
+    parts.spawn(async move { sandbox.await.context("the sandbox ended") });
     let api = hub_api::Api::new(store.clone(), Arc::new(settings.clone()), Some(metrics));
-    let api = tokio::spawn(hub_api::serve(listener, api, roles::wait(stop.clone())));
-    let worker = {
-        let (store, settings, stop) = (store.clone(), settings.clone(), stop.clone());
-        tokio::spawn(async move { roles::work(store, &settings, stop).await })
-    };
-    demo::set_up(&store, settings, &address).await?;
-    greet(&store, settings, &address, started, cluster).await;
-
-    stop.cancelled().await;
+    let api = hub_api::serve(listener, api, roles::wait(stop.clone()));
+    parts.spawn(async move { api.await.context("the API ended") });
+    let worker = (store.clone(), settings.clone(), stop.clone());
+    parts.spawn(async move {
+        let (store, settings, stop) = worker;
+        roles::work(store, &settings, stop).await
+    });
+    tokio::select! {
+        made = demo::set_up(&store, settings, &address) => {
+            made?;
+            greet(&store, settings, &address, started, cluster).await;
+        }
+        () = stop.cancelled() => {}
+    }
+    // A part that ends by itself ends the others: half a hub helps nobody.
+    let first = parts.join_next().await;
     println!("\nStopping.");
-    api.await??;
-    worker.await??;
-    sandbox.await??;
-    Ok(())
+    stop.cancel();
+    let mut outcome = first.map_or(Ok(()), |ended| ended?);
+    while let Some(ended) = parts.join_next().await {
+        outcome = outcome.and(ended?);
+    }
+    outcome
 }
 
 fn sandbox(settings: &Settings, address: &str) -> Result<Sandbox> {

@@ -15,8 +15,10 @@ fn load(role: Role) -> Result<Settings> {
     let settings = Settings::load(|name| std::env::var(name).ok())?;
     settings.require(role)?;
     telemetry::init(&settings.log);
-    for warning in settings.warnings() {
-        tracing::warn!("{warning}");
+    if role != Role::Migrate {
+        for warning in settings.warnings() {
+            tracing::warn!("{warning}");
+        }
     }
     Ok(settings)
 }

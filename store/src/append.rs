@@ -6,7 +6,7 @@
 //! one's place. An append with keys survives a connection that breaks during the commit: it is
 //! tried again under the same keys and can only be found to have happened.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use hub_domain::envelope::{Append, Expected};
 use hub_domain::id::{Key, Place, Shard, StreamId};
@@ -18,9 +18,13 @@ use crate::error::{Error, Result};
 use crate::group::Batch;
 use crate::signal::{Signals, Topic};
 
-/// Rounds a batch is tried: each removes the writes that were found to be refused, so more than a
-/// few mean that other processes refuse them as fast as we look.
-const ROUNDS_MAX: usize = 8;
+/// Rounds of a batch that decide nothing: more than a few mean that other processes get in our way
+/// as fast as we look. Rounds that decide something are not counted, or a crowd that wants the same
+/// thing would be told to come back later, and with it everybody who shares its batch.
+const FRUITLESS_ROUNDS_MAX: usize = 8;
+
+/// Times an append with keys is sent again when its outcome is unknown.
+const RESENDS_MAX: usize = 3;
 
 /// What became of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,16 +59,19 @@ impl Store {
         if append.keys.is_empty() {
             return self.events.submit(append).await;
         }
-        let mut tries_left = 3;
-        loop {
+        let mut in_doubt = None;
+        for _ in 0..=RESENDS_MAX {
+            if in_doubt.is_some() {
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
             match self.events.submit(append.clone()).await {
-                Err(Error::Unknown(_)) if tries_left > 0 => {
-                    tries_left -= 1;
-                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-                }
+                Err(error @ Error::Unknown(_)) => in_doubt = Some(error),
+                // Nothing happened this time; the time before it may have.
+                Err(Error::Unavailable(_) | Error::Busy) if in_doubt.is_some() => {}
                 outcome => return outcome,
             }
         }
+        Err(in_doubt.unwrap_or(Error::Busy))
     }
 
     /// Appends inside the caller's transaction, which should commit at once: the shard's head is
@@ -114,7 +121,9 @@ impl Batch for EventLog {
     ) -> Vec<Result<Appended>> {
         let mut outcomes: Vec<Option<Result<Appended>>> = items.iter().map(|_| None).collect();
         let mut appended = false;
-        for _ in 0..ROUNDS_MAX {
+        let mut fruitless = 0;
+        while fruitless < FRUITLESS_ROUNDS_MAX {
+            let before = undecided(&outcomes).len();
             let round = compatible(&items, &outcomes);
             if round.is_empty() {
                 break;
@@ -123,25 +132,27 @@ impl Batch for EventLog {
             match insert(connection, &batch).await {
                 Ok(bases) => {
                     appended = true;
-                    let mut nth: HashMap<Shard, i64> = HashMap::new();
-                    for index in round {
-                        let item = &items[index];
-                        let first = nth.entry(item.shard).or_insert(1);
-                        outcomes[index] =
-                            Some(Ok(Appended::New(place(&bases, item.shard, *first))));
-                        *first += item.events.len() as i64;
-                    }
+                    accept(&items, &round, &bases, &mut outcomes);
                 }
-                Err(error) if is_conflict(&error) => {
-                    if let Err(error) = refuse(connection, &items, &round, &mut outcomes).await {
-                        fail(&mut outcomes, &round, &error);
-                    }
+                Err(error) if is_conflict(&error) => {}
+                Err(error) if is_retryable(&error) => {
+                    fruitless += 1;
+                    continue;
                 }
-                Err(error) if is_retryable(&error) => {}
                 Err(error) => {
                     fail(&mut outcomes, &round, &error);
                     break;
                 }
+            }
+            let left = undecided(&outcomes);
+            if let Err(error) = refuse(connection, &items, &left, &mut outcomes).await {
+                fail(&mut outcomes, &left, &error);
+                break;
+            }
+            if undecided(&outcomes).len() == before {
+                fruitless += 1;
+            } else {
+                fruitless = 0;
             }
         }
         if appended {
@@ -151,6 +162,27 @@ impl Batch for EventLog {
             .into_iter()
             .map(|outcome| outcome.unwrap_or(Err(Error::Busy)))
             .collect()
+    }
+}
+
+fn undecided(outcomes: &[Option<Result<Appended>>]) -> Vec<usize> {
+    let open = outcomes.iter().enumerate().filter(|it| it.1.is_none());
+    open.map(|(index, _)| index).collect()
+}
+
+/// Notes the places of a round that was written.
+fn accept(
+    items: &[Append],
+    round: &[usize],
+    bases: &HashMap<i16, i64>,
+    outcomes: &mut [Option<Result<Appended>>],
+) {
+    let mut nth: HashMap<Shard, i64> = HashMap::new();
+    for index in round {
+        let item = &items[*index];
+        let first = nth.entry(item.shard).or_insert(1);
+        outcomes[*index] = Some(Ok(Appended::New(place(bases, item.shard, *first))));
+        *first += item.events.len() as i64;
     }
 }
 
@@ -186,18 +218,24 @@ fn compatible(items: &[Append], outcomes: &[Option<Result<Appended>>]) -> Vec<us
     round
 }
 
-/// Decides the writes of a failed round that the database refuses: repeated keys, wrong versions.
+/// Decides the open writes that the database refuses as it is now: repeated keys, wrong versions.
+///
+/// A write that waits behind another one for its stream is not refused for its expectation: the
+/// one before it may yet make it true.
 async fn refuse(
     connection: &mut PgConnection,
     items: &[Append],
-    round: &[usize],
+    open: &[usize],
     outcomes: &mut [Option<Result<Appended>>],
 ) -> std::result::Result<(), sqlx::Error> {
+    if open.is_empty() {
+        return Ok(());
+    }
     let mut shards = Vec::new();
     let mut keys = Vec::new();
     let mut stream_shards = Vec::new();
     let mut streams = Vec::new();
-    for index in round {
+    for index in open {
         let item = &items[*index];
         for key in &item.keys {
             shards.push(item.shard.0);
@@ -206,6 +244,18 @@ async fn refuse(
         stream_shards.push(item.shard.0);
         streams.push(item.stream.0);
     }
+    // Versions before keys: whoever moved a stream in the version we see has its keys in by the time
+    // we look for them. The other way round a repetition could pass for a conflict.
+    let versions: HashMap<Uuid, i64> = sqlx::query_as(
+        "SELECT s.stream, s.version FROM streams s \
+         JOIN unnest($1::smallint[], $2::uuid[]) w (shard, stream) USING (shard, stream)",
+    )
+    .bind(&stream_shards)
+    .bind(&streams)
+    .fetch_all(&mut *connection)
+    .await?
+    .into_iter()
+    .collect();
     let known: HashMap<(i16, Vec<u8>), i64> = sqlx::query_as(
         "SELECT k.shard, k.key, k.position FROM keys k \
          JOIN unnest($1::smallint[], $2::bytea[]) w (shard, key) USING (shard, key)",
@@ -217,17 +267,8 @@ async fn refuse(
     .into_iter()
     .map(|(shard, key, position): (i16, Vec<u8>, i64)| ((shard, key), position))
     .collect();
-    let versions: HashMap<Uuid, i64> = sqlx::query_as(
-        "SELECT s.stream, s.version FROM streams s \
-         JOIN unnest($1::smallint[], $2::uuid[]) w (shard, stream) USING (shard, stream)",
-    )
-    .bind(&stream_shards)
-    .bind(&streams)
-    .fetch_all(&mut *connection)
-    .await?
-    .into_iter()
-    .collect();
-    for index in round {
+    let mut contested: HashSet<StreamId> = HashSet::new();
+    for index in open {
         let item = &items[*index];
         let repeated = item
             .keys
@@ -244,11 +285,13 @@ async fn refuse(
                 shard: item.shard,
                 position: *position,
             })));
-        } else if version != expected {
+        } else if version != expected && !contested.contains(&item.stream) {
             outcomes[*index] = Some(Err(Error::Conflict {
                 stream: item.stream,
                 expected: item.expected,
             }));
+        } else {
+            contested.insert(item.stream);
         }
     }
     Ok(())
@@ -342,7 +385,8 @@ async fn insert(
             .or_insert((0, expected));
         let count = counts.entry(append.shard.0).or_insert(0);
         let meta = serde_json::to_string(&append.meta).unwrap_or_else(|_| "{}".to_owned());
-        for key in &append.keys {
+        // A caller may name the same key twice; it stands for the same thing.
+        for key in append.keys.iter().collect::<BTreeSet<_>>() {
             keys.0.push(append.shard.0);
             keys.1.push(key.0.to_vec());
             keys.2.push(*count + 1);

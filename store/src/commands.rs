@@ -135,8 +135,10 @@ pub async fn after(
     limit: i64,
 ) -> Result<Vec<Received>> {
     let rows = sqlx::query(
-        "SELECT position, payload::text, request, received_at FROM commands \
-         WHERE shard = $1 AND position > $2 AND position <= $2 + $3 ORDER BY position",
+        "SELECT c.position, c.payload::text, c.request, c.received_at, s.head \
+         FROM shards s LEFT JOIN commands c \
+             ON c.shard = s.shard AND c.position > $2 AND c.position <= $2 + $3 \
+         WHERE s.shard = $1 AND s.log = 'commands' ORDER BY c.position",
     )
     .bind(from.shard.0)
     .bind(from.position)
@@ -144,10 +146,15 @@ pub async fn after(
     .fetch_all(executor)
     .await?;
     let mut commands = Vec::with_capacity(rows.len());
+    let mut head = from.position;
     for row in rows {
+        head = row.try_get(4)?;
+        let Some(position) = row.try_get(0)? else {
+            break;
+        };
         let place = Place {
             shard: from.shard,
-            position: row.try_get(0)?,
+            position,
         };
         crate::read::expect_next(from, commands.len(), place)?;
         let payload: String = row.try_get(1)?;
@@ -158,5 +165,6 @@ pub async fn after(
             received_at: row.try_get(3)?,
         });
     }
+    crate::read::expect_all(from, commands.len(), head.min(from.position + limit))?;
     Ok(commands)
 }

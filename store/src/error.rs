@@ -20,10 +20,10 @@ pub enum Error {
     },
     /// The database cannot be reached or is too busy: nothing happened, come back later.
     #[error("the database is not available: {0}")]
-    Unavailable(#[source] sqlx::Error),
+    Unavailable(sqlx::Error),
     /// The connection broke during a commit: whether it happened is unknown.
     #[error("the outcome of the write is unknown: {0}")]
-    Unknown(#[source] sqlx::Error),
+    Unknown(sqlx::Error),
     /// More is waiting than this process takes: nothing happened, come back later.
     #[error("too many writes are waiting")]
     Busy,
@@ -57,7 +57,7 @@ pub enum Error {
     Fenced,
     /// A statement failed that should not: a bug, or a schema that is not ours.
     #[error("the database refused a statement: {0}")]
-    Statement(#[source] sqlx::Error),
+    Statement(sqlx::Error),
 }
 
 impl Error {

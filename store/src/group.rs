@@ -84,7 +84,18 @@ async fn write<B: Batch>(pool: PgPool, batch: B, mut queue: mpsc::Receiver<Waiti
     // The connection is kept between batches: taking one from the pool costs a round trip.
     let mut held = None;
     let mut waiting = Vec::with_capacity(APPEND_BATCH_MAX);
-    while queue.recv_many(&mut waiting, APPEND_BATCH_MAX).await > 0 {
+    loop {
+        let received = tokio::select! {
+            received = queue.recv_many(&mut waiting, APPEND_BATCH_MAX) => received,
+            // Whoever closes the pool waits for the connection that is held here.
+            () = pool.close_event(), if held.is_some() => {
+                held = None;
+                continue;
+            }
+        };
+        if received == 0 {
+            return;
+        }
         let (items, callers): (Vec<_>, Vec<_>) = waiting
             .drain(..)
             .map(|waiting| (waiting.item, waiting.done))

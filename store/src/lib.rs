@@ -36,9 +36,16 @@ use std::time::Duration;
 use hub_domain::id::Sharding;
 use hub_domain::secret::Secret;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::Connection as _;
 
 pub use error::{Error, Result};
 pub use sqlx::PgPool;
+
+/// A request waits this long for a connection, then is told to come back.
+const ACQUIRE_MAX: Duration = Duration::from_secs(2);
+
+/// A process that starts waits this long for the database.
+const FIRST_CONNECTION_MAX: Duration = Duration::from_secs(5);
 
 /// How to open a store.
 #[derive(Clone, Debug)]
@@ -131,13 +138,22 @@ impl Store {
     }
 }
 
-/// Opens a pool that gives up after two seconds, so that callers can answer 503 in time.
+/// Opens a pool that gives up after two seconds, so that callers can answer 503 in time. Fails with
+/// the server's own words when the database cannot be reached now.
 pub async fn connect(url: &Secret, connections_max: u32) -> Result<PgPool> {
     let options: PgConnectOptions = url.expose().parse().map_err(Error::from)?;
+    let options = options.application_name("hub");
+    // The pool only says that it timed out; a connection of our own says why.
+    let first = sqlx::PgConnection::connect_with(&options);
+    match tokio::time::timeout(FIRST_CONNECTION_MAX, first).await {
+        Ok(Ok(first)) => first.close().await.map_err(Error::from)?,
+        Ok(Err(error)) => return Err(Error::Unavailable(error)),
+        Err(_) => return Err(Error::Unavailable(sqlx::Error::PoolTimedOut)),
+    }
     PgPoolOptions::new()
         .max_connections(connections_max)
-        .acquire_timeout(Duration::from_secs(2))
-        .connect_with(options.application_name("hub"))
+        .acquire_timeout(ACQUIRE_MAX)
+        .connect_with(options)
         .await
         .map_err(Error::from)
 }

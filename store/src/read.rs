@@ -15,15 +15,20 @@ use crate::error::{Error, Result};
 /// The events after a position, at most `limit`.
 ///
 /// The range is bounded on both sides, which is exact because positions are dense, and lets the
-/// planner touch one partition of a divided table.
+/// planner touch one partition of a divided table. The head comes with the events, in one snapshot:
+/// without it, a log that lost its end (or everything within one step) would look like one in which
+/// nothing happens, and its readers would wait for ever.
 pub async fn after(
     executor: impl sqlx::PgExecutor<'_>,
     from: Place,
     limit: i64,
 ) -> Result<Vec<Recorded>> {
     let rows = sqlx::query(
-        "SELECT position, stream, version, kind, schema, payload::text, meta::text, recorded_at \
-         FROM events WHERE shard = $1 AND position > $2 AND position <= $2 + $3 ORDER BY position",
+        "SELECT e.position, e.stream, e.version, e.kind, e.schema, e.payload::text, \
+                e.meta::text, e.recorded_at, s.head \
+         FROM shards s LEFT JOIN events e \
+             ON e.shard = s.shard AND e.position > $2 AND e.position <= $2 + $3 \
+         WHERE s.shard = $1 AND s.log = 'events' ORDER BY e.position",
     )
     .bind(from.shard.0)
     .bind(from.position)
@@ -31,10 +36,15 @@ pub async fn after(
     .fetch_all(executor)
     .await?;
     let mut events = Vec::with_capacity(rows.len());
+    let mut head = from.position;
     for row in rows {
+        head = row.try_get(8)?;
+        let Some(position) = row.try_get(0)? else {
+            break;
+        };
         let place = Place {
             shard: from.shard,
-            position: row.try_get(0)?,
+            position,
         };
         expect_next(from, events.len(), place)?;
         let stream: Uuid = row.try_get(1)?;
@@ -54,6 +64,7 @@ pub async fn after(
             recorded_at,
         });
     }
+    expect_all(from, events.len(), head.min(from.position + limit))?;
     Ok(events)
 }
 
@@ -65,6 +76,21 @@ pub async fn head(pool: &PgPool, shard: Shard) -> Result<i64> {
             .fetch_one(pool)
             .await?,
     )
+}
+
+/// Fails when fewer rows were read after `from` than there are up to `to`.
+pub(crate) fn expect_all(from: Place, read: usize, to: i64) -> Result<()> {
+    let next = from.position + read as i64 + 1;
+    if next > to {
+        return Ok(());
+    }
+    Err(Error::Corrupt {
+        place: Place {
+            shard: from.shard,
+            position: next,
+        },
+        what: format!("not there, though the log reaches {to} at least"),
+    })
 }
 
 /// Fails when `place` is not the position that must follow `read` rows after `from`.

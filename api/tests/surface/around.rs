@@ -135,7 +135,7 @@ async fn health_names_its_parts() {
             "websocket": {"status": "active", "connections": 0, "authenticatedUsers": 0},
         })
     );
-    hub.store().pool().close().await;
+    hub.lose_store().await;
     let answer = hub.call(request("GET", "/health", None, None)).await;
     assert_eq!(answer.status, 503);
     assert_eq!(answer.body["status"], "error");
@@ -146,7 +146,7 @@ async fn health_names_its_parts() {
 async fn a_store_that_is_away_is_503_in_the_shape_of_the_route() {
     let hub = Hub::start().await;
     let ann = hub.person("ann").await;
-    hub.store().pool().close().await;
+    hub.lose_store().await;
     for (path, code) in [
         ("/api/auth/me", "USER_INFO_FAILED"),
         ("/api/messages", "FETCH_FAILED"),
@@ -296,7 +296,7 @@ async fn nothing_secret_or_personal_is_logged() {
     ] {
         hub.by(&ann, method, path, Some(&body)).await;
     }
-    hub.store().pool().close().await;
+    hub.lose_store().await;
     hub.by(&ann, "POST", &send, Some(&json!({"content": CANARY})))
         .await;
     let text = String::from_utf8(journal.0.lock().unwrap().clone()).unwrap();

@@ -28,6 +28,7 @@ use hub_store::vault::DataKey;
 use hub_store::{Options, Store, checkpoint};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tower::ServiceExt as _;
 use uuid::Uuid;
 
@@ -195,6 +196,12 @@ impl Hub {
 
     pub async fn get(&self, who: &Person, path: &str) -> Answer {
         self.by(who, "GET", path, None).await
+    }
+
+    /// Closes the connections to the database. An appender may keep its own, so closing never ends.
+    pub async fn lose_store(&self) {
+        let closing = self.store().pool().close();
+        let _never_ends = timeout(Duration::from_millis(100), closing).await;
     }
 
     pub async fn count(&self, table: &str) -> i64 {

@@ -136,7 +136,7 @@ async fn a_verified_body_is_stored_sealed_and_whole() {
 #[tokio::test]
 async fn a_store_that_is_away_makes_the_platform_try_again() {
     let hub = Hub::start().await;
-    hub.store().pool().close().await;
+    hub.lose_store().await;
     let answer = push(&hub, "facebook", Some((META, SIGNATURE)), BODY).await;
     assert_eq!(answer.status, 503);
     assert_eq!(answer.body, json!({"error": "Internal server error"}));

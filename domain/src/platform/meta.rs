@@ -133,7 +133,8 @@ pub fn class(error: &GraphError, status: u16) -> Class {
     }
 }
 
-/// How long Meta asks to stay away: the longest of what the usage header and `Retry-After` say.
+/// How long Meta asks to stay away. `Retry-After` is exact and wins where there is one (normally
+/// there is none); the usage header only knows whole minutes, of which the longest counts.
 pub fn wait(answer: &HttpResponse) -> Option<Duration> {
     let usage: Value = answer
         .header("x-business-use-case-usage")
@@ -146,8 +147,8 @@ pub fn wait(answer: &HttpResponse) -> Option<Duration> {
         .flat_map(wire::items)
         .filter_map(|usage| wire::count(&usage["estimated_time_to_regain_access"]));
     let seconds = minutes.map(|minutes| minutes.saturating_mul(60));
-    let longest = seconds.chain(wire::retry_after_s(answer)).max()?;
-    (longest > 0).then(|| Duration::from_secs(longest.min(WAIT_S_MAX)))
+    let asked = wire::retry_after_s(answer).or_else(|| seconds.max())?;
+    (asked > 0).then(|| Duration::from_secs(asked.min(WAIT_S_MAX)))
 }
 
 /// What the answer to a send means. `accepted` finds the message id in a success, `special` knows

@@ -5,7 +5,7 @@
 //! `new_message`, because the sender's own client has drawn it already (contract 3.4).
 
 use hub_domain::envelope::Recorded;
-use hub_domain::event::{Event, Receipt};
+use hub_domain::event::{Event, FailureClass, Receipt};
 use hub_domain::id::{ConversationId, UserId};
 
 use super::{Change, What};
@@ -59,10 +59,13 @@ pub fn changes(recorded: &Recorded) -> Option<Change> {
         Event::MessageSent(it) => within(it.user, it.conversation, vec![What::Conversation]),
         Event::SendDelayed(it) => within(it.user, it.conversation, vec![What::Conversation]),
         Event::SendUncertain(it) => within(it.user, it.conversation, vec![What::Conversation]),
-        Event::SendFailed(it) => {
+        // A refusal is the answer to the request that sent the message; only a message that was
+        // given up later has nobody left to tell.
+        Event::SendFailed(it) if it.class == FailureClass::Exhausted => {
             let error = failed("SEND_FAILED", "A message was not sent", &it.reason);
             within(it.user, it.conversation, vec![error, What::Conversation])
         }
+        Event::SendFailed(it) => within(it.user, it.conversation, vec![What::Conversation]),
         Event::MessageRead(it) => {
             let read = What::MessageStatus {
                 message: it.message,
@@ -75,7 +78,6 @@ pub fn changes(recorded: &Recorded) -> Option<Change> {
             let what = vec![What::UnreadCounts, What::Conversation];
             within(it.user, it.conversation, what)
         }
-        Event::AccountConnected(it) => about(it.user, None, vec![What::UnreadCounts]),
         Event::AccountDisconnected(it) => about(it.user, None, vec![What::UnreadCounts]),
         Event::AccountNeedsReconnect(it) => {
             let text = "An account must be connected again";
@@ -86,6 +88,7 @@ pub fn changes(recorded: &Recorded) -> Option<Change> {
         | Event::SessionStarted(_)
         | Event::SessionRefreshed(_)
         | Event::SessionRevoked(_)
+        | Event::AccountConnected(_)
         | Event::ConnectFailed(_)
         | Event::AccountNoted(_)
         | Event::ConversationNoted(_)
@@ -113,7 +116,7 @@ mod tests {
     use chrono::DateTime;
     use hub_domain::envelope::Meta;
     use hub_domain::event::{
-        ConversationRead, FailureClass, MessageRead, ReceiptReceived, SendAttempted, SendFailed,
+        ConversationRead, MessageRead, ReceiptReceived, SendAttempted, SendFailed,
     };
     use hub_domain::id::{MessageId, Place, Shard, StreamId};
     use uuid::Uuid;
@@ -199,7 +202,7 @@ mod tests {
             user: USER,
             conversation: CONVERSATION,
             message: MESSAGE,
-            class: FailureClass::Permanent,
+            class: FailureClass::Exhausted,
             reason: "blocked by the recipient".to_owned(),
         };
         let expected = What::Error {

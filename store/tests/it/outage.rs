@@ -11,7 +11,7 @@ use hub_domain::secret::Secret;
 use hub_store::Store;
 
 use crate::facts::{key, note, tag};
-use crate::world::{SHARDS, eventually, open, whole_log};
+use crate::world::{SHARDS, SOON, World, eventually, open, whole_log};
 
 /// From the server's return to the first append that works again.
 const RECOVERY_MAX: Duration = Duration::from_secs(5);
@@ -119,4 +119,18 @@ async fn write(
         }
     }
     acknowledged
+}
+
+/// A writer keeps its connection between batches; whoever closes the pool must not wait for it.
+#[tokio::test]
+async fn a_store_that_has_appended_closes() {
+    let world = World::new().await;
+    for shard in 0..SHARDS as i16 {
+        world.store.append(note(shard, 1, "event")).await.unwrap();
+    }
+    tokio::time::timeout(SOON, world.pool().close())
+        .await
+        .expect("the writers let go");
+    let refused = world.store.append(note(0, 1, "too late")).await;
+    assert!(refused.is_err_and(|error| error.is_temporary()));
 }

@@ -49,11 +49,4 @@ impl Random {
     pub fn millis_below(&mut self, bound: u64) -> Duration {
         Duration::from_micros(self.below(bound * 10) * 100)
     }
-
-    /// Any order of these.
-    pub fn shuffle<T>(&mut self, items: &mut [T]) {
-        for index in (1..items.len()).rev() {
-            items.swap(index, self.below(index as u64 + 1) as usize);
-        }
-    }
 }

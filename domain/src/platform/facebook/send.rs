@@ -211,7 +211,7 @@ mod tests {
         assert_eq!(wait(&[("retry-after", "7")]), Some(7));
         assert_eq!(
             wait(&[(header, &usage("1")), ("retry-after", "7")]),
-            Some(60)
+            Some(7)
         );
         assert_eq!(wait(&[(header, "[]"), ("retry-after", "soon")]), None);
         let mut proxy = answer(429, "<html>");
