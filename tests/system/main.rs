@@ -1,5 +1,6 @@
 //! The whole hub as a process, over real HTTP, with the played platforms.
 
+mod apart;
 mod client;
 mod crash;
 mod garbage;

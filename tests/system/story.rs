@@ -274,3 +274,25 @@ async fn disconnecting_hides_the_account_and_connecting_again_brings_it_back() {
     assert!(end.contains(&account), "the same account came back: {end}");
     user.conversation(1).await;
 }
+
+#[tokio::test]
+async fn a_session_is_refreshed_by_twins_and_ends_with_the_logout() {
+    let world = World::start().await;
+    let user = world.register().await;
+    let body = json!({ "refreshToken": user.refresh });
+    let url = format!("{}/api/auth/refresh", world.base());
+    let http = world.http();
+    let (one, two) = tokio::join!(http.post(&url, &body), http.post(&url, &body));
+    one.expect(200);
+    two.expect(200);
+    assert_eq!(one.body, two.body, "twins get the same pair");
+    assert_eq!(one.body["accessToken"], one.body["tokens"]["accessToken"]);
+    http.post(&url, &body).await.refuses(401, "TOKEN_REFRESH_FAILED");
+    let next = json!({ "refreshToken": one.text("/refreshToken") });
+    let logout = format!("{}/api/auth/logout", world.base());
+    http.post(&logout, &next).await.expect(200);
+    http.post(&url, &next).await.refuses(401, "TOKEN_REFRESH_FAILED");
+    let me = user.get("/api/auth/me").await;
+    assert_eq!(me.body["email"], json!(user.email));
+    assert_eq!(me.body["user"]["email"], json!(user.email));
+}

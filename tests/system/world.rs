@@ -11,7 +11,7 @@ use crate::client::{Answer, Client};
 
 /// A running hub and everything around it. Stopped and removed when dropped.
 pub struct World {
-    child: Child,
+    child: Option<Child>,
     dir: PathBuf,
     port: u16,
     sandbox_port: u16,
@@ -37,7 +37,8 @@ pub async fn eventually<T, E: std::fmt::Debug>(
     }
 }
 
-fn free_port() -> u16 {
+/// A port nobody listens on.
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("its address").port()
 }
@@ -59,7 +60,7 @@ impl World {
         let (port, sandbox_port) = (free_port(), free_port());
         let child = spawn(&dir, port, sandbox_port, &settings);
         let mut world = Self {
-            child,
+            child: Some(child),
             dir,
             port,
             sandbox_port,
@@ -68,6 +69,22 @@ impl World {
         };
         world.ready().await;
         world
+    }
+
+    /// A hub that somebody else runs.
+    pub fn elsewhere(port: u16, sandbox_port: u16) -> Self {
+        Self {
+            child: None,
+            dir: PathBuf::new(),
+            port,
+            sandbox_port,
+            settings: Vec::new(),
+            http: Client::new(),
+        }
+    }
+
+    fn child(&mut self) -> &mut Child {
+        self.child.as_mut().expect("a hub of our own")
     }
 
     /// The hub's address.
@@ -93,7 +110,7 @@ impl World {
     async fn ready(&mut self) {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
-            if let Some(status) = self.child.try_wait().expect("the child's state") {
+            if let Some(status) = self.child().try_wait().expect("the child's state") {
                 panic!("the hub ended with {status}");
             }
             let health = self.http.try_get(&format!("{}/health", self.base())).await;
@@ -111,22 +128,29 @@ impl World {
 
     /// kill -9, as a machine that loses power would, but for the database.
     pub fn kill(&mut self) {
-        self.child.kill().expect("the hub can be killed");
-        self.child.wait().expect("the hub is gone");
+        self.child().kill().expect("the hub can be killed");
+        self.child().wait().expect("the hub is gone");
     }
 
     /// Asks the hub to stop and returns how it ended.
     pub fn stop(&mut self) -> std::process::ExitStatus {
-        let pid = self.child.id().to_string();
+        let pid = self.child().id().to_string();
         let asked = Command::new("kill").args(["-INT", &pid]).status();
         assert!(asked.is_ok_and(|status| status.success()));
-        self.child.wait().expect("the hub ends")
+        self.child().wait().expect("the hub ends")
     }
 
     /// Starts the hub again on the same folder and ports, and waits until it is ready.
     pub async fn start_again(&mut self) {
-        self.child = spawn(&self.dir, self.port, self.sandbox_port, &self.settings);
+        let child = spawn(&self.dir, self.port, self.sandbox_port, &self.settings);
+        self.child = Some(child);
         self.ready().await;
+    }
+
+    /// The URL of the hub's private database.
+    pub fn database(&self) -> String {
+        let run = self.dir.join("data/pg/run");
+        format!("postgres://hub@localhost:5432/hub?host={}", run.display())
     }
 
     /// The folder with all of the hub's state.
@@ -206,10 +230,13 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
-            let pid = self.child.id().to_string();
+        let Some(child) = &mut self.child else {
+            return;
+        };
+        if child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            let pid = child.id().to_string();
             let _ = Command::new("kill").args(["-INT", &pid]).status();
-            let _ = self.child.wait();
+            let _ = child.wait();
         }
         if std::thread::panicking() {
             eprintln!("kept for a look: {}", self.dir.display());
@@ -254,6 +281,16 @@ pub struct User {
 }
 
 impl User {
+    /// The same user, talking to another node.
+    pub fn at(&self, world: &World) -> Self {
+        Self {
+            base: world.base(),
+            email: self.email.clone(),
+            refresh: self.refresh.clone(),
+            http: self.http.clone(),
+        }
+    }
+
     /// The access token.
     pub fn token(&self) -> &str {
         self.http.token()
