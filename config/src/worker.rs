@@ -19,6 +19,8 @@ pub struct WorkerSettings {
     pub http_timeout: Duration,
     /// How long an unclear send waits for the platform's echo before a person is asked.
     pub reconcile_window: Duration,
+    /// Days that raw input is kept, so that history can be translated again.
+    pub raw_input_days: u16,
     /// When a send is tried again, and how often.
     pub send_retry: Policy,
 }
@@ -30,6 +32,7 @@ impl WorkerSettings {
             http_connect_timeout: layers.millis("worker.http_connect_timeout_ms")?,
             http_timeout: layers.millis("worker.http_timeout_ms")?,
             reconcile_window: layers.seconds("worker.reconcile_window_s", 1)?,
+            raw_input_days: layers.number("worker.raw_input_days", 1..=3650)?,
             send_retry: Policy {
                 first: layers.millis("worker.send_retry_first_ms")?,
                 cap: layers.seconds("worker.send_retry_cap_s", 1)?,

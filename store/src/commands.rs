@@ -128,6 +128,28 @@ async fn insert(
         .collect())
 }
 
+/// Deletes commands that were received more than `days` days ago and that every reactor has passed,
+/// together with the keys of those days: copies of them become unreadable too. Returns how many.
+pub async fn forget(store: &Store, days: u16) -> Result<u64> {
+    let deleted = sqlx::query(
+        "DELETE FROM commands c WHERE c.received_at < now() - $1 * interval '1 day' \
+         AND c.position <= (SELECT min(position) FROM checkpoints p \
+             WHERE p.shard = c.shard AND p.log = 'commands')",
+    )
+    .bind(f64::from(days))
+    .execute(store.pool())
+    .await?
+    .rows_affected();
+    // A day more than the rows, because the last row of a day may be a day younger than its key.
+    // A month further back covers a housekeeping that did not run for a while.
+    let oldest_kept = Utc::now() - chrono::Duration::days(i64::from(days) + 1);
+    for back in 1..=31 {
+        let day = oldest_kept - chrono::Duration::days(back);
+        store.vault().forget_raw_input(day).await?;
+    }
+    Ok(deleted)
+}
+
 /// The commands after a position, at most `limit`. A hole is corruption.
 pub async fn after(
     executor: impl sqlx::PgExecutor<'_>,

@@ -134,9 +134,25 @@ impl Vault {
 
     /// The key that raw input of this day is sealed under; it goes when the day's input goes.
     pub async fn raw_input(&self, day: DateTime<Utc>) -> Result<DataKey> {
+        let (shard, subject) = self.raw_subject(day);
+        self.key(shard, subject).await
+    }
+
+    /// Deletes the key of a day of raw input: whatever was sealed under it is gone.
+    pub async fn forget_raw_input(&self, day: DateTime<Utc>) -> Result<()> {
+        let (shard, subject) = self.raw_subject(day);
+        sqlx::query("DELETE FROM data_keys WHERE shard = $1 AND subject = $2")
+            .bind(shard.0)
+            .bind(subject)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    fn raw_subject(&self, day: DateTime<Utc>) -> (Shard, Uuid) {
         let name = format!("raw:{}", day.format("%Y-%m-%d"));
         let subject = Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes());
-        self.key(self.sharding.of_name(&name), subject).await
+        (self.sharding.of_name(&name), subject)
     }
 
     async fn key(&self, shard: Shard, subject: Uuid) -> Result<DataKey> {

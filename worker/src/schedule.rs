@@ -26,7 +26,7 @@ pub struct Schedule {
 }
 
 /// Every schedule of the hub.
-pub const SCHEDULES: [Schedule; 3] = [
+pub const SCHEDULES: [Schedule; 4] = [
     Schedule {
         name: "refresh-tokens",
         cron: "0 0 2 * * *",
@@ -38,15 +38,20 @@ pub const SCHEDULES: [Schedule; 3] = [
         purpose: "delete OAuth states and connect answers nobody came back for",
     },
     Schedule {
+        name: "raw-input",
+        cron: "0 40 2 * * *",
+        purpose: "delete raw input past its time, and the keys it was sealed under",
+    },
+    Schedule {
         name: "job-history",
         cron: "0 20 2 * * *",
         purpose: "delete the history of jobs that ended a day ago",
     },
 ];
 
-/// Registers every schedule.
-pub fn register(monitor: Monitor, context: &Context) -> Monitor {
-    SCHEDULES.into_iter().fold(monitor, |monitor, schedule| {
+/// Registers these schedules.
+pub fn register(monitor: Monitor, context: &Context, schedules: &[Schedule]) -> Monitor {
+    schedules.iter().copied().fold(monitor, |monitor, schedule| {
         let store = context.store().clone();
         monitor.register(move |restarts| {
             let store = store.clone();

@@ -1,7 +1,6 @@
 //! What surrounds the handlers: CORS, request ids, health, the token nobody needs.
 
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
@@ -10,9 +9,8 @@ use hub_domain::platform::Platform;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde_json::json;
 use tower::ServiceExt as _;
-use tracing_subscriber::EnvFilter;
 
-use crate::hub::{Hub, ORIGIN, request};
+use crate::hub::{Hub, ORIGIN, journal, request};
 
 fn from(origin: &str, method: &str, path: &str) -> Request<Body> {
     let mut request = request(method, path, None, None);
@@ -224,32 +222,9 @@ async fn metrics_are_there_when_somebody_collects_them() {
     );
 }
 
-/// Keeps what is logged.
-#[derive(Clone, Default)]
-struct Journal(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Journal {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn nothing_secret_or_personal_is_logged() {
     const CANARY: &str = "canary7f3a";
-    let journal = Journal::default();
-    let writer = journal.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new("debug"))
-        .with_writer(move || writer.clone())
-        .with_ansi(false)
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
     let hub = Hub::start().await;
     let ann = hub.person(CANARY).await;
     let account = hub.account(&ann, Platform::Facebook, "page").await;
@@ -299,7 +274,7 @@ async fn nothing_secret_or_personal_is_logged() {
     hub.lose_store().await;
     hub.by(&ann, "POST", &send, Some(&json!({"content": CANARY})))
         .await;
-    let text = String::from_utf8(journal.0.lock().unwrap().clone()).unwrap();
+    let text = journal();
     assert!(
         text.contains("request_id=") && text.contains("status=201"),
         "{text}"

@@ -1,6 +1,7 @@
 //! A hub for one test: a database of its own, the router, and projections that run by themselves.
 
-use std::sync::Arc;
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -75,6 +76,7 @@ impl Hub {
     }
 
     pub async fn start_with(environment: &[(&str, &str)]) -> Self {
+        journal();
         let database = database().await;
         let options = Options {
             database_url: Secret::new(database.url()),
@@ -332,6 +334,37 @@ async fn project(store: Store) {
         } else {
             listener.wait(Duration::from_millis(20)).await;
         }
+    }
+}
+
+/// Everything this process has logged so far. Kept for all tests together: a subscriber per thread
+/// misses lines whose interest another thread decided.
+pub fn journal() -> String {
+    static KEPT: OnceLock<Journal> = OnceLock::new();
+    let kept = KEPT.get_or_init(|| {
+        let journal = Journal::default();
+        let writer = journal.clone();
+        tracing_subscriber::fmt()
+            .with_env_filter("debug,sqlx=info")
+            .with_writer(move || writer.clone())
+            .with_ansi(false)
+            .init();
+        journal
+    });
+    String::from_utf8_lossy(&kept.0.lock().unwrap()).into_owned()
+}
+
+#[derive(Clone, Default)]
+struct Journal(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Journal {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

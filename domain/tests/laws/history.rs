@@ -55,7 +55,9 @@ fn is_outgoing(n: u8) -> bool {
 
 /// The hub's name of the nth message sent through it.
 pub fn own(chat: u8, n: u8) -> MessageId {
-    MessageId(Uuid::from_u128(0xabc << 64 | u128::from(chat) << 8 | u128::from(n)))
+    MessageId(Uuid::from_u128(
+        0xabc << 64 | u128::from(chat) << 8 | u128::from(n),
+    ))
 }
 
 fn platform_message(chat: u8, n: u8) -> PlatformMessage {
@@ -65,7 +67,12 @@ fn platform_message(chat: u8, n: u8) -> PlatformMessage {
         at: thread(chat),
         message: message_id(conversation(chat), &platform_id(n)),
         platform_message_id: platform_id(n),
-        sender_id: if is_outgoing(n) || is_own(n) { "us" } else { "them" }.to_owned(),
+        sender_id: if is_outgoing(n) || is_own(n) {
+            "us"
+        } else {
+            "them"
+        }
+        .to_owned(),
         sender_name: Some(Sealed(format!("name in message {n}"))),
         thread_name: None,
         message_type: MessageType::Image,
@@ -107,26 +114,36 @@ pub fn sent(chat: u8, n: u8) -> Event {
     .into()
 }
 
+pub fn edited(chat: u8, n: u8, seconds: u32) -> Event {
+    MessageEdited {
+        user: USER,
+        conversation: conversation(chat),
+        platform_message_id: platform_id(n),
+        // The text is told by its moment: two edits of one moment are one edit.
+        text: Sealed(format!("as of {seconds}")),
+        edited_at: at(2000 + seconds),
+    }
+    .into()
+}
+
+pub fn deleted(chat: u8, n: u8, seconds: u32) -> Event {
+    MessageDeleted {
+        user: USER,
+        conversation: conversation(chat),
+        platform_message_id: platform_id(n),
+        deleted_at: at(2000 + seconds),
+    }
+    .into()
+}
+
 /// What the platform may say about the nth message, whether it is known yet or not.
 pub fn about(chat: u8, n: u8) -> impl Strategy<Value = Event> {
     let conversation = conversation(chat);
     let named = move || platform_id(n);
     prop_oneof![
         4 => Just(told(chat, n)),
-        2 => (0..50_u32).prop_map(move |seconds| MessageEdited {
-            user: USER,
-            conversation,
-            platform_message_id: named(),
-            // The text is told by its moment: two edits of one moment are one edit.
-            text: Sealed(format!("as of {seconds}")),
-            edited_at: at(2000 + seconds),
-        }.into()),
-        1 => (0..50_u32).prop_map(move |seconds| MessageDeleted {
-            user: USER,
-            conversation,
-            platform_message_id: named(),
-            deleted_at: at(2000 + seconds),
-        }.into()),
+        2 => (0..50_u32).prop_map(move |seconds| edited(chat, n, seconds)),
+        1 => (0..50_u32).prop_map(move |seconds| deleted(chat, n, seconds)),
         2 => (0..3_u8, 0..50_u32).prop_map(move |(person, seconds)| ReactionChanged {
             user: USER,
             conversation,
@@ -153,7 +170,13 @@ pub fn about(chat: u8, n: u8) -> impl Strategy<Value = Event> {
 pub fn attempt(chat: u8, n: u8) -> impl Strategy<Value = Event> {
     let (conversation, message) = (conversation(chat), own(chat, n));
     (0..4_u8, 1..5_u32).prop_map(move |(what, attempt)| match what {
-        0 => SendAttempted { user: USER, conversation, message, attempt }.into(),
+        0 => SendAttempted {
+            user: USER,
+            conversation,
+            message,
+            attempt,
+        }
+        .into(),
         1 => SendDelayed {
             user: USER,
             conversation,

@@ -165,10 +165,9 @@ async fn no_column_holds_a_text_a_name_an_address_or_a_token_in_the_clear() {
 
     // The search finds what is there: a thread's id is no secret.
     let thread = columns_with(world.pool(), &chat.at.thread).await;
-    assert_eq!(
-        thread,
-        ["public.events.payload", "read.conversations_1.thread"]
-    );
+    for column in ["public.events.payload", "read.conversations.thread"] {
+        assert!(thread.iter().any(|it| it == column), "{thread:?}");
+    }
     for text in ALL {
         let found = columns_with(world.pool(), text).await;
         assert!(found.is_empty(), "{text:?} stands in {found:?}");

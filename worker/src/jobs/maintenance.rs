@@ -35,6 +35,10 @@ impl Queue for Maintenance {
                 store.delete_expired_oauth_states().await?
                     + store.delete_old_answers(OAUTH_STATE_TTL).await?
             }
+            "raw-input" => {
+                let days = self.context.settings().raw_input_days;
+                hub_store::commands::forget(store, days).await?
+            }
             "job-history" => jobs::prune_history(store.pool(), DAY).await?,
             other => {
                 return Ok(Outcome::Park {

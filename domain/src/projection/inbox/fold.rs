@@ -11,9 +11,11 @@ impl Inbox {
             Event::MessageObserved(it) => self.arrived(&it.0, true, recorded),
             Event::MessageEdited(it) => {
                 let row = self.about(it.conversation, &it.platform_message_id, recorded);
-                if row.edited_at.is_none_or(|old| it.edited_at > old) {
+                // Some platforms' clocks tick in seconds: of two edits in one, the later told counts.
+                if row.edited_at.is_none_or(|old| it.edited_at >= old) {
                     row.edited_at = Some(it.edited_at);
-                    row.text = Some(it.text.clone());
+                    // An edit that its message's deletion has overtaken must not bring a text back.
+                    row.text = row.deleted_at.is_none().then(|| it.text.clone());
                 }
             }
             Event::MessageDeleted(it) => {
@@ -21,7 +23,11 @@ impl Inbox {
                     .about(it.conversation, &it.platform_message_id, recorded)
                     .id;
                 self.unread_changes(id, at, |row| {
-                    row.deleted_at.get_or_insert(it.deleted_at);
+                    // Told more than once, it happened when it was first true.
+                    let first = row
+                        .deleted_at
+                        .map_or(it.deleted_at, |old| old.min(it.deleted_at));
+                    row.deleted_at = Some(first);
                     row.text = None;
                     row.media = None;
                     row.detail = None;
@@ -218,6 +224,14 @@ impl Inbox {
     }
 
     fn sent(&mut self, it: &crate::event::MessageSent, at: DateTime<Utc>) {
+        // Said twice, or of a message the log knows nothing about: what is there stays.
+        if self
+            .messages
+            .get(it.message)
+            .is_none_or(|row| row.state == State::Sent)
+        {
+            return;
+        }
         // Whatever the platform already told about this id under another row (an echo without our
         // reference, an early receipt) belongs to this message.
         let twin = self
@@ -227,9 +241,6 @@ impl Inbox {
         let Some(row) = self.messages.change(it.message) else {
             return;
         };
-        if row.state == State::Sent {
-            return;
-        }
         row.state = State::Sent;
         row.platform_message_id = Some(it.platform_message_id.clone());
         row.sent_at = Some(it.sent_at);
