@@ -1,8 +1,26 @@
 //! Whatever is thrown at the hub gets the contract's answer, changes nothing, and leaves no trace.
 
+use hub_domain::signature::meta_sign;
 use serde_json::json;
 
+use crate::client::Answer;
 use crate::world::World;
+
+/// The secret that the sandbox's platform signs with, in development.
+const APP_SECRET: &str = "0f1e2d3c4b5a69788796a5b4c3d2e1f0";
+
+async fn signed(world: &World, body: &str) -> Answer {
+    let signature = meta_sign(APP_SECRET, body.as_bytes());
+    let headers = [("x-hub-signature-256", signature.as_str())];
+    let url = format!("{}/api/webhooks/facebook", world.base());
+    world.http().post_raw(&url, &headers, body.as_bytes().to_vec()).await
+}
+
+fn message(page: &str, mid: &str, text: &str) -> String {
+    format!(
+        r#"{{"object":"page","entry":[{{"id":"{page}","time":1791201600900,"messaging":[{{"sender":{{"id":"77"}},"recipient":{{"id":"{page}"}},"timestamp":1791201600000,"message":{{"mid":"{mid}","text":"{text}"}}}}]}}]}}"#
+    )
+}
 
 #[tokio::test]
 async fn garbage_gets_the_contracts_answers() {
@@ -79,9 +97,7 @@ async fn a_forged_webhook_leaves_nothing_but_a_counter() {
     let user = world.register().await;
     let (_, page) = world.connect_facebook(&user).await;
     let url = format!("{}/api/webhooks/facebook", world.base());
-    let body = format!(
-        r#"{{"object":"page","entry":[{{"id":"{page}","time":1,"messaging":[{{"sender":{{"id":"9"}},"recipient":{{"id":"{page}"}},"timestamp":1791201600000,"message":{{"mid":"m_1","text":"forged"}}}}]}}]}}"#
-    );
+    let body = message(&page, "m_1", "forged");
     let wrong = format!("sha256={}", "0".repeat(64));
     for headers in [
         vec![],
@@ -105,4 +121,28 @@ async fn a_forged_webhook_leaves_nothing_but_a_counter() {
         counter.is_some_and(|line| line.ends_with(" 3")),
         "{counter:?}"
     );
+}
+
+#[tokio::test]
+async fn signed_nonsense_is_taken_put_aside_and_keeps_nobody_waiting() {
+    let world = World::start().await;
+    let user = world.register().await;
+    let (_, page) = world.connect_facebook(&user).await;
+    for nonsense in ["", "not json", "[]", "{\"object\":7}", "{\"entry\":[null,{}]}"] {
+        let answer = signed(&world, nonsense).await;
+        answer.expect(200);
+        assert_eq!(answer.body, json!({ "ok": true }), "{nonsense}");
+    }
+    // The same message five times, then one for a page that nobody here has connected.
+    for _ in 0..5 {
+        signed(&world, &message(&page, "m_five", "once")).await.expect(200);
+    }
+    signed(&world, &message("1", "m_nobody", "for nobody")).await.expect(200);
+    let conversation = user.conversation(1).await;
+    let id = conversation["id"].as_str().expect("an id");
+    let thread = user.get(&format!("/api/messages/{id}")).await;
+    assert_eq!(thread.body["total"], 1);
+    assert_eq!(thread.body["messages"][0]["content"], "once");
+    let metrics = world.http().get(&format!("{}/metrics", world.base())).await;
+    assert!(metrics.raw.contains("hub_parked_total{reactor=\"translate\"} 2"), "{}", metrics.raw);
 }

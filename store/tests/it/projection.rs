@@ -30,7 +30,7 @@ fn any_event(random: &mut Random, chat: &Chat) -> Event {
         u128::from(n) << 64 | chat.at.conversation.0.as_u128() >> 64,
     ));
     match random.below(15) {
-        0 | 1 if n % 2 == 0 => chat.received(&platform_message_id, seconds),
+        0 | 1 if n.is_multiple_of(2) => chat.received(&platform_message_id, seconds),
         0 | 1 => MessageObserved(chat.message(&platform_message_id, seconds)).into(),
         2 => MessageEdited {
             user: owner,

@@ -25,6 +25,8 @@ pub struct Proxy {
 struct Shared {
     socket: PathBuf,
     armed: AtomicBool,
+    ambush: AtomicBool,
+    closed: AtomicBool,
     cut_before: AtomicU64,
     cut_after: AtomicU64,
 }
@@ -37,6 +39,8 @@ impl Proxy {
         let shared = Arc::new(Shared {
             socket: socket_of(url),
             armed: AtomicBool::new(false),
+            ambush: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             cut_before: AtomicU64::new(0),
             cut_after: AtomicU64::new(0),
         });
@@ -46,6 +50,9 @@ impl Proxy {
         };
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
+                if shared.closed.load(Ordering::SeqCst) {
+                    continue;
+                }
                 let (shared, random) = (Arc::clone(&shared), random.fork());
                 tokio::spawn(async move {
                     if let Ok(server) = UnixStream::connect(&shared.socket).await {
@@ -70,6 +77,16 @@ impl Proxy {
     /// Begins or stops to cut.
     pub fn arm(&self, armed: bool) {
         self.shared.armed.store(armed, Ordering::SeqCst);
+    }
+
+    /// Swallows the next answer, and lets nobody in until [`Proxy::open`].
+    pub fn ambush(&self) {
+        self.shared.ambush.store(true, Ordering::SeqCst);
+    }
+
+    /// Lets connections in again.
+    pub fn open(&self) {
+        self.shared.closed.store(false, Ordering::SeqCst);
     }
 
     /// Connections cut before a statement, and after one.
@@ -114,6 +131,10 @@ async fn forward(
             read = server.read(&mut down) => {
                 let Ok(len @ 1..) = read else { return };
                 reads += 1;
+                if shared.ambush.swap(false, Ordering::SeqCst) {
+                    shared.closed.store(true, Ordering::SeqCst);
+                    return;
+                }
                 if is_armed && random.percent(15) {
                     shared.cut_after.fetch_add(1, Ordering::SeqCst);
                     return;

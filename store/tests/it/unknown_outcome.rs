@@ -117,3 +117,21 @@ async fn keyless(store: Store, worker: u64) -> Vec<(String, Fate)> {
     }
     fates
 }
+
+/// The answer is lost and then the database is out of reach: "nothing happened" would be a lie.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_append_in_doubt_stays_in_doubt_while_nobody_can_look() {
+    let world = World::new().await;
+    let proxy = Proxy::start(world.database.url(), Random::from_env()).await;
+    let store = open(&proxy.url(world.database.url())).await;
+    // The writer's connection is made and its statement prepared.
+    store.append(note(0, 1, "before")).await.unwrap();
+    proxy.ambush();
+    let append = note(0, 1, "in doubt").once(key("once"));
+    let outcome = store.append(append.clone()).await;
+    assert!(matches!(outcome, Err(Error::Unknown(_))), "{outcome:?}");
+    proxy.open();
+    let again = store.append(append).await.unwrap();
+    assert!(!again.is_new(), "it had happened");
+    assert_eq!(whole_log(world.pool()).await.len(), 2);
+}
