@@ -25,7 +25,7 @@ impl DatabaseSettings {
         };
         Ok(Self {
             url,
-            pool_size: layers.number("database.pool_size", 1..=1000)?,
+            pool_size: layers.number("database.pool_size", 10..=1000)?,
             shards: layers.number("database.shards", 1..=1024)?,
         })
     }

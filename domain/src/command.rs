@@ -1,5 +1,6 @@
 //! Raw input that still has to be decided on: what the API appends and the worker works through.
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::event::Sealed;
@@ -17,6 +18,9 @@ pub enum Command {
         platform: Platform,
         /// The raw body, base64 before sealing.
         body: Sealed,
+        /// When it was sealed: raw input is sealed under the key of its day, and around midnight
+        /// the clock of the database may already show another.
+        sealed_at: DateTime<Utc>,
     },
     /// A person came back from a platform with a grant.
     Connect {

@@ -281,6 +281,15 @@ payloads! {
         /// When, by the platform's clock.
         at: DateTime<Utc>,
     }
+    /// The platform told the name of the other side when it was asked.
+    ContactNamed {
+        /// The owner.
+        user: UserId,
+        /// The conversation.
+        conversation: ConversationId,
+        /// The name.
+        name: Sealed,
+    }
     /// Something else happened around a conversation; kept for explanation.
     ConversationNoted {
         /// The owner.
@@ -510,6 +519,8 @@ events! {
     ReactionChanged(ReactionChanged) = 1,
     /// See [`ReceiptReceived`].
     ReceiptReceived(ReceiptReceived) = 1,
+    /// See [`ContactNamed`].
+    ContactNamed(ContactNamed) = 1,
     /// See [`ConversationNoted`].
     ConversationNoted(ConversationNoted) = 1,
     /// See [`MessageQueued`].

@@ -344,6 +344,21 @@ pub trait Adapter: Sync + Send {
     /// What the answer to [`Adapter::send`] means.
     fn interpret(&self, answer: &Result<HttpResponse, TransportError>) -> SendOutcome;
 
+    /// The call that asks for a person's name, on platforms whose messages do not carry it.
+    fn contact(
+        &self,
+        _app: &App,
+        _credentials: &Credentials,
+        _participant: &str,
+    ) -> Option<HttpRequest> {
+        None
+    }
+
+    /// The name in the answer to [`Adapter::contact`]; `None` when the platform does not tell it.
+    fn contact_name(&self, _answer: &HttpResponse) -> Option<String> {
+        None
+    }
+
     /// Calls to make once when a worker starts, so that webhooks arrive at `app.webhook_url`.
     fn install(&self, app: &App) -> Vec<HttpRequest>;
 }

@@ -35,8 +35,8 @@ use std::time::Duration;
 
 use hub_domain::id::Sharding;
 use hub_domain::secret::Secret;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::Connection as _;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 pub use error::{Error, Result};
 pub use sqlx::PgPool;

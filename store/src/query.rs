@@ -240,7 +240,8 @@ impl Store {
         Ok(owner.map(|(conversation, account)| (found, conversation, account)))
     }
 
-    /// Messages of a conversation that are not settled yet, in the order they were accepted.
+    /// Messages of a conversation that the sender still has to do with, in the order they were
+    /// accepted: those to be sent, and uncertain ones that others wait behind.
     pub async fn unsettled_messages(
         &self,
         user: UserId,
@@ -253,7 +254,8 @@ impl Store {
             .filter(live(shard, Projection::Inbox))
             .filter(message::Column::ConversationId.eq(conversation.0))
             .filter(Expr::cust(
-                "state IN ('queued', 'sending', 'delayed', 'uncertain')",
+                "(state IN ('queued', 'sending', 'delayed') \
+                 OR state = 'uncertain' AND retry_at > now())",
             ))
             .order_by_asc(message::Column::Position)
             .limit(limit)

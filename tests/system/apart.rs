@@ -30,7 +30,7 @@ impl Apart {
             ("HUB_ENV", "development".to_owned()),
             ("HUB_HOST", "127.0.0.1".to_owned()),
             ("HUB_SHARDS", "4".to_owned()),
-            ("HUB_DB_POOL_SIZE", "8".to_owned()),
+            ("HUB_DB_POOL_SIZE", "10".to_owned()),
             ("WEBHOOK_BASE_URL", base),
             ("JWT_SECRET", "access-secret-of-a-test".to_owned()),
             ("JWT_REFRESH_SECRET", "refresh-secret-of-a-test".to_owned()),
@@ -59,7 +59,9 @@ impl Apart {
         for port in ports {
             let http = crate::client::Client::new();
             eventually("an API process", Duration::from_secs(20), async || {
-                let health = http.try_get(&format!("http://127.0.0.1:{port}/health")).await;
+                let health = http
+                    .try_get(&format!("http://127.0.0.1:{port}/health"))
+                    .await;
                 health.filter(|it| it.status == 200).ok_or("not yet")
             })
             .await;
@@ -122,7 +124,10 @@ async fn story(mut apart: Apart) {
     first.incoming(&page, "801", "hello").await.expect(200);
     let events = door.until_quiet(Duration::from_secs(1)).await;
     let names: Vec<&str> = events.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["new_message", "unread_count_update", "conversation_update"]);
+    assert_eq!(
+        names,
+        ["new_message", "unread_count_update", "conversation_update"]
+    );
     let conversation = there.conversation(1).await;
     let id = conversation["id"].as_str().expect("an id");
 
@@ -136,11 +141,19 @@ async fn story(mut apart: Apart) {
     }
     let sent = eventually("all answers", Duration::from_secs(100), async || {
         let sent = first.sent(&page).await;
-        if sent.len() >= texts.len() { Ok(sent) } else { Err(sent.len()) }
+        if sent.len() >= texts.len() {
+            Ok(sent)
+        } else {
+            Err(sent.len())
+        }
     })
     .await;
     let sent: Vec<_> = sent.iter().map(|it| it["text"].clone()).collect();
-    assert_eq!(json!(sent), json!(texts), "each once, in the order accepted");
+    assert_eq!(
+        json!(sent),
+        json!(texts),
+        "each once, in the order accepted"
+    );
 }
 
 #[tokio::test]
@@ -152,7 +165,14 @@ async fn roles_apart_work_as_one_hub_without_redis() {
 async fn roles_apart_work_as_one_hub_with_redis() {
     let port = free_port();
     let redis = Command::new("redis-server")
-        .args(["--port", &port.to_string(), "--save", "", "--bind", "127.0.0.1"])
+        .args([
+            "--port",
+            &port.to_string(),
+            "--save",
+            "",
+            "--bind",
+            "127.0.0.1",
+        ])
         .stdout(Stdio::null())
         .spawn();
     let Ok(mut redis) = redis else {

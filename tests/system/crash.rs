@@ -116,7 +116,9 @@ async fn lost_database_connections_heal_by_themselves() {
     world.incoming(&page, "602", "before").await.expect(200);
     let conversation = user.conversation(1).await;
     let id = conversation["id"].as_str().expect("an id").to_owned();
-    let database = sqlx::PgPool::connect(&world.database()).await.expect("the database");
+    let database = sqlx::PgPool::connect(&world.database())
+        .await
+        .expect("the database");
     for round in 0..3 {
         sqlx::query(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
@@ -129,24 +131,39 @@ async fn lost_database_connections_heal_by_themselves() {
         let text = format!("after {round}");
         eventually("a webhook is taken", Duration::from_secs(10), async || {
             let answer = world.incoming(&page, "602", &text).await;
-            if answer.body["status"] == json!(200) { Ok(()) } else { Err(answer.raw) }
+            if answer.body["status"] == json!(200) {
+                Ok(())
+            } else {
+                Err(answer.raw)
+            }
         })
         .await;
         eventually("a send is taken", Duration::from_secs(10), async || {
             let answer = user.send(&id, &text).await;
-            if answer.status == 201 { Ok(()) } else { Err(answer.raw) }
+            if answer.status == 201 {
+                Ok(())
+            } else {
+                Err(answer.raw)
+            }
         })
         .await;
-        eventually("both are in the thread", Duration::from_secs(10), async || {
-            let thread = user.get(&format!("/api/messages/{id}?limit=100")).await;
-            let shown = thread.body["messages"].as_array().cloned().unwrap_or_default();
-            let there = shown
-                .iter()
-                .filter(|message| message["content"] == json!(text))
-                .filter(|message| message["platformMessageId"].is_string())
-                .count();
-            if there >= 2 { Ok(()) } else { Err(thread.raw) }
-        })
+        eventually(
+            "both are in the thread",
+            Duration::from_secs(10),
+            async || {
+                let thread = user.get(&format!("/api/messages/{id}?limit=100")).await;
+                let shown = thread.body["messages"]
+                    .as_array()
+                    .cloned()
+                    .unwrap_or_default();
+                let there = shown
+                    .iter()
+                    .filter(|message| message["content"] == json!(text))
+                    .filter(|message| message["platformMessageId"].is_string())
+                    .count();
+                if there >= 2 { Ok(()) } else { Err(thread.raw) }
+            },
+        )
         .await;
     }
 }

@@ -13,7 +13,10 @@ async fn signed(world: &World, body: &str) -> Answer {
     let signature = meta_sign(APP_SECRET, body.as_bytes());
     let headers = [("x-hub-signature-256", signature.as_str())];
     let url = format!("{}/api/webhooks/facebook", world.base());
-    world.http().post_raw(&url, &headers, body.as_bytes().to_vec()).await
+    world
+        .http()
+        .post_raw(&url, &headers, body.as_bytes().to_vec())
+        .await
 }
 
 fn message(page: &str, mid: &str, text: &str) -> String {
@@ -128,21 +131,37 @@ async fn signed_nonsense_is_taken_put_aside_and_keeps_nobody_waiting() {
     let world = World::start().await;
     let user = world.register().await;
     let (_, page) = world.connect_facebook(&user).await;
-    for nonsense in ["", "not json", "[]", "{\"object\":7}", "{\"entry\":[null,{}]}"] {
+    for nonsense in [
+        "",
+        "not json",
+        "[]",
+        "{\"object\":7}",
+        "{\"entry\":[null,{}]}",
+    ] {
         let answer = signed(&world, nonsense).await;
         answer.expect(200);
         assert_eq!(answer.body, json!({ "ok": true }), "{nonsense}");
     }
     // The same message five times, then one for a page that nobody here has connected.
     for _ in 0..5 {
-        signed(&world, &message(&page, "m_five", "once")).await.expect(200);
+        signed(&world, &message(&page, "m_five", "once"))
+            .await
+            .expect(200);
     }
-    signed(&world, &message("1", "m_nobody", "for nobody")).await.expect(200);
+    signed(&world, &message("1", "m_nobody", "for nobody"))
+        .await
+        .expect(200);
     let conversation = user.conversation(1).await;
     let id = conversation["id"].as_str().expect("an id");
     let thread = user.get(&format!("/api/messages/{id}")).await;
     assert_eq!(thread.body["total"], 1);
     assert_eq!(thread.body["messages"][0]["content"], "once");
     let metrics = world.http().get(&format!("{}/metrics", world.base())).await;
-    assert!(metrics.raw.contains("hub_parked_total{reactor=\"translate\"} 2"), "{}", metrics.raw);
+    assert!(
+        metrics
+            .raw
+            .contains("hub_parked_total{reactor=\"translate\"} 2"),
+        "{}",
+        metrics.raw
+    );
 }

@@ -287,11 +287,15 @@ async fn a_session_is_refreshed_by_twins_and_ends_with_the_logout() {
     two.expect(200);
     assert_eq!(one.body, two.body, "twins get the same pair");
     assert_eq!(one.body["accessToken"], one.body["tokens"]["accessToken"]);
-    http.post(&url, &body).await.refuses(401, "TOKEN_REFRESH_FAILED");
+    http.post(&url, &body)
+        .await
+        .refuses(401, "TOKEN_REFRESH_FAILED");
     let next = json!({ "refreshToken": one.text("/refreshToken") });
     let logout = format!("{}/api/auth/logout", world.base());
     http.post(&logout, &next).await.expect(200);
-    http.post(&url, &next).await.refuses(401, "TOKEN_REFRESH_FAILED");
+    http.post(&url, &next)
+        .await
+        .refuses(401, "TOKEN_REFRESH_FAILED");
     let me = user.get("/api/auth/me").await;
     assert_eq!(me.body["email"], json!(user.email));
     assert_eq!(me.body["user"]["email"], json!(user.email));

@@ -5,6 +5,7 @@
 //! events it appends.
 
 pub mod connect;
+pub mod contact;
 pub mod disconnect;
 pub mod install;
 pub mod maintenance;
@@ -44,6 +45,7 @@ pub fn register(monitor: Monitor, context: &Context) -> Monitor {
         context,
         disconnect::Disconnect::new(context.clone()),
     );
+    let monitor = queue(monitor, context, contact::Contact::new(context.clone()));
     let monitor = queue(monitor, context, install::Install::new(context.clone()));
     queue(
         monitor,

@@ -21,9 +21,6 @@ const PAUSE_BUSY: Duration = Duration::from_millis(50);
 /// An idle reactor looks again this soon, even without a signal.
 const PAUSE_IDLE: Duration = Duration::from_millis(250);
 
-/// Shards one process works on at the same time, per reactor.
-const SHARDS_AT_ONCE: usize = 4;
-
 /// Something that tails a log.
 pub trait Reactor: Clone + Send + Sync + 'static {
     /// Its name.
@@ -34,6 +31,11 @@ pub trait Reactor: Clone + Send + Sync + 'static {
 
     /// Raised when there may be work.
     fn wakes_on(&self) -> Topic;
+
+    /// Shards one process works on at the same time. Each turn holds a database connection.
+    fn shards_at_once(&self) -> usize {
+        4
+    }
 
     /// The shards in which it is behind.
     fn behind(&self) -> impl Future<Output = Result<Vec<Shard>>> + Send;
@@ -107,7 +109,7 @@ async fn sweep<R: Reactor>(reactor: &R) -> Result<bool> {
         let shards = reactor.behind().await?;
         let turns = futures::stream::iter(shards)
             .map(|shard| reactor.turn(shard))
-            .buffer_unordered(SHARDS_AT_ONCE)
+            .buffer_unordered(reactor.shards_at_once())
             .collect::<Vec<_>>()
             .await;
         let mut progressed = false;

@@ -51,26 +51,29 @@ pub const SCHEDULES: [Schedule; 4] = [
 
 /// Registers these schedules.
 pub fn register(monitor: Monitor, context: &Context, schedules: &[Schedule]) -> Monitor {
-    schedules.iter().copied().fold(monitor, |monitor, schedule| {
-        let store = context.store().clone();
-        monitor.register(move |restarts| {
-            let store = store.clone();
-            let cron = cron::Schedule::from_str(schedule.cron)
-                .expect("the table above is checked by a test");
-            let name = format!("{}-{}-{restarts}", schedule.name, std::process::id());
-            WorkerBuilder::new(name)
-                .backend(CronScheduler::new(cron))
-                .catch_panic()
-                .build(move |tick: Tick| {
-                    let store = store.clone();
-                    async move {
-                        fire(&store, schedule, tick.get_timestamp())
-                            .await
-                            .map(|_| ())
-                    }
-                })
+    schedules
+        .iter()
+        .copied()
+        .fold(monitor, |monitor, schedule| {
+            let store = context.store().clone();
+            monitor.register(move |restarts| {
+                let store = store.clone();
+                let cron = cron::Schedule::from_str(schedule.cron)
+                    .expect("the table above is checked by a test");
+                let name = format!("{}-{}-{restarts}", schedule.name, std::process::id());
+                WorkerBuilder::new(name)
+                    .backend(CronScheduler::new(cron))
+                    .catch_panic()
+                    .build(move |tick: Tick| {
+                        let store = store.clone();
+                        async move {
+                            fire(&store, schedule, tick.get_timestamp())
+                                .await
+                                .map(|_| ())
+                        }
+                    })
+            })
         })
-    })
 }
 
 /// Turns a tick (seconds since the epoch) into a job, unless another process did. True when this

@@ -35,7 +35,9 @@ async fn context(url: &str) -> Context {
 async fn a_tick_is_worked_once_however_many_workers_there_are() {
     let cluster = hub_cluster::shared_for_tests().await.expect("a cluster");
     let database = cluster.empty_database().await.expect("a database");
-    let pool = hub_store::connect(&database.url().into(), 2).await.expect("a pool");
+    let pool = hub_store::connect(&database.url().into(), 2)
+        .await
+        .expect("a pool");
     schema::prepare(&pool, 2).await.expect("a schema");
 
     let mut workers = tokio::task::JoinSet::new();
@@ -52,9 +54,13 @@ async fn a_tick_is_worked_once_however_many_workers_there_are() {
     while left {
         left = workers.join_next().await.is_some();
     }
-    let runs: i64 = sqlx::query_scalar("SELECT count(*) FROM job_history WHERE queue = 'maintenance'")
-        .fetch_one(&pool)
-        .await
-        .expect("the history");
-    assert!((3..=5).contains(&runs), "{runs} runs in 4.5 s with three workers");
+    let runs: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM job_history WHERE queue = 'maintenance'")
+            .fetch_one(&pool)
+            .await
+            .expect("the history");
+    assert!(
+        (3..=5).contains(&runs),
+        "{runs} runs in 4.5 s with three workers"
+    );
 }

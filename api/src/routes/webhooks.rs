@@ -95,10 +95,12 @@ async fn store(
     id: &RequestId,
 ) -> hub_store::Result<()> {
     let store = api.store();
-    let key = store.vault().raw_input(Utc::now()).await?;
+    let sealed_at = Utc::now();
+    let key = store.vault().raw_input(sealed_at).await?;
     let command = Command::Webhook {
         platform,
         body: key.seal(&STANDARD.encode(raw)),
+        sealed_at,
     };
     let command = NewCommand {
         shard: store.sharding().of_route(platform, route),

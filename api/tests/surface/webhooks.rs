@@ -115,6 +115,7 @@ async fn a_verified_body_is_stored_sealed_and_whole() {
             Command::Webhook {
                 platform: Platform::Facebook,
                 body,
+                ..
             } => key.open(body).ok(),
             _ => None,
         })

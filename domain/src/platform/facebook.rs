@@ -90,6 +90,30 @@ impl Adapter for Messenger {
         send::interpret(answer)
     }
 
+    /// The profile of a page-scoped id. A plugin guest has none.
+    fn contact(
+        &self,
+        app: &App,
+        credentials: &Credentials,
+        participant: &str,
+    ) -> Option<HttpRequest> {
+        if participant.is_empty() || !participant.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        let fields = [("fields", "name,first_name,last_name")];
+        let url = meta::url_as(app, &credentials.access_token, participant, &fields);
+        Some(HttpRequest::get(url))
+    }
+
+    fn contact_name(&self, answer: &HttpResponse) -> Option<String> {
+        let body = answer.json();
+        let part = |name: &str| body[name].as_str().map(str::trim).unwrap_or_default();
+        let parts = format!("{} {}", part("first_name"), part("last_name"));
+        let name = Some(part("name")).filter(|name| !name.is_empty());
+        let name = name.unwrap_or_else(|| parts.trim());
+        (answer.is_success() && !name.is_empty()).then(|| name.to_owned())
+    }
+
     /// Meta is told in the app's dashboard; pages are subscribed as they are connected.
     fn install(&self, _app: &App) -> Vec<HttpRequest> {
         Vec::new()

@@ -58,6 +58,7 @@ pub fn concerns(event: &Event) -> Option<AccountId> {
         | Event::MessageDeleted(_)
         | Event::ReactionChanged(_)
         | Event::ReceiptReceived(_)
+        | Event::ContactNamed(_)
         | Event::ConversationNoted(_)
         | Event::MessageQueued(_)
         | Event::SendAttempted(_)

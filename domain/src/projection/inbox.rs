@@ -223,6 +223,7 @@ impl Touch {
             Event::SendUncertain(it) => self.own(it.conversation, it.message),
             Event::MessageRead(it) => self.own(it.conversation, it.message),
             Event::ConversationRead(it) => self.conversations.push(it.conversation),
+            Event::ContactNamed(it) => self.conversations.push(it.conversation),
             Event::UserRegistered(_)
             | Event::SessionStarted(_)
             | Event::SessionRefreshed(_)

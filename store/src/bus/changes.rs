@@ -91,6 +91,9 @@ pub fn changes(recorded: &Recorded) -> Option<Change> {
         | Event::AccountConnected(_)
         | Event::ConnectFailed(_)
         | Event::AccountNoted(_)
+        // Told with the conversation's next change: the name follows the first message so closely
+        // that clients would see the conversation come twice.
+        | Event::ContactNamed(_)
         | Event::ConversationNoted(_)
         | Event::ReactionChanged(_)
         | Event::SendAttempted(_) => None,

@@ -18,6 +18,7 @@ fn webhook(shard: i16, body: &str) -> NewCommand {
         command: Command::Webhook {
             platform: Platform::Telegram,
             body: Sealed(body.to_owned()),
+            sealed_at: chrono::Utc::now(),
         },
         request: Some(format!("request of {body}")),
     }

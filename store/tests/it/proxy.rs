@@ -79,12 +79,12 @@ impl Proxy {
         self.shared.armed.store(armed, Ordering::SeqCst);
     }
 
-    /// Swallows the next answer, and lets nobody in until [`Proxy::open`].
+    /// Swallows the next answer, and lets nothing through until [`Proxy::open`].
     pub fn ambush(&self) {
         self.shared.ambush.store(true, Ordering::SeqCst);
     }
 
-    /// Lets connections in again.
+    /// Forwards again.
     pub fn open(&self) {
         self.shared.closed.store(false, Ordering::SeqCst);
     }
@@ -122,6 +122,9 @@ async fn forward(
         tokio::select! {
             read = client.read(&mut up) => {
                 let Ok(len @ 1..) = read else { return };
+                if shared.closed.load(Ordering::SeqCst) {
+                    return;
+                }
                 if is_armed && random.percent(8) {
                     shared.cut_before.fetch_add(1, Ordering::SeqCst);
                     return;

@@ -3,6 +3,7 @@
 //! An effect is therefore enqueued exactly once; and because only this reactor enqueues, replaying
 //! projections can never cause one.
 
+use hub_domain::envelope::Recorded;
 use hub_domain::event::Event;
 use hub_domain::id::Shard;
 use hub_domain::limits::REACTOR_BATCH_MAX;
@@ -12,7 +13,7 @@ use hub_store::signal::Topic;
 use hub_store::{Result, Store, read};
 
 use crate::Context;
-use crate::jobs::{disconnect, send};
+use crate::jobs::{contact, disconnect, send};
 use crate::reactor::Reactor;
 
 const NAME: Name = Name {
@@ -34,8 +35,12 @@ impl Dispatch {
 }
 
 /// The job an event asks for, if any.
-fn job(shard: Shard, event: &Event) -> Option<NewJob> {
-    match event {
+fn job(shard: Shard, recorded: &Recorded) -> Option<NewJob> {
+    match &recorded.event {
+        // The first word of somebody whose name did not come with it.
+        Event::MessageReceived(it) if recorded.version == 1 && it.0.sender_name.is_none() => {
+            Some(contact::job(shard, &it.0))
+        }
         Event::MessageQueued(it) => Some(send::job(shard, &it.at)),
         Event::AccountDisconnected(it) => Some(disconnect::job(shard, it)),
         Event::UserRegistered(_)
@@ -52,6 +57,7 @@ fn job(shard: Shard, event: &Event) -> Option<NewJob> {
         | Event::MessageDeleted(_)
         | Event::ReactionChanged(_)
         | Event::ReceiptReceived(_)
+        | Event::ContactNamed(_)
         | Event::ConversationNoted(_)
         | Event::SendAttempted(_)
         | Event::MessageSent(_)
@@ -91,7 +97,7 @@ impl Reactor for Dispatch {
         let to = last.place.position;
         let mut enqueued = false;
         for recorded in &events {
-            if let Some(job) = job(shard, &recorded.event) {
+            if let Some(job) = job(shard, recorded) {
                 jobs::enqueue(&mut turn.tx, &job).await?;
                 enqueued = true;
             }

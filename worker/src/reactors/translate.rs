@@ -10,6 +10,7 @@ use std::collections::HashMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use chrono::{DateTime, Utc};
 use hub_domain::command::Command;
 use hub_domain::envelope::{Append, Meta};
 use hub_domain::event::Sealed;
@@ -55,15 +56,14 @@ impl Translate {
     async fn webhook(
         &self,
         received: &Received,
-        platform: Platform,
-        body: &Sealed,
+        (platform, body, sealed_at): (Platform, &Sealed, DateTime<Utc>),
         directory: &mut Directory,
     ) -> Result<std::result::Result<Vec<Append>, String>> {
         let store = self.store();
         let Some((adapter, app)) = self.context.platform(platform) else {
             return Ok(Err(format!("no adapter for {platform}")));
         };
-        let key = store.vault().raw_input(received.received_at).await?;
+        let key = store.vault().raw_input(sealed_at).await?;
         let raw = match key.open(body) {
             Ok(text) => STANDARD.decode(text).map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
@@ -143,6 +143,12 @@ impl Reactor for Translate {
         Topic::Commands
     }
 
+    /// A turn needs further connections while it holds one (the directory, keys): few at a time,
+    /// so that they cannot take all and wait for each other.
+    fn shards_at_once(&self) -> usize {
+        2
+    }
+
     async fn behind(&self) -> Result<Vec<Shard>> {
         checkpoint::behind(self.store().pool(), NAME).await
     }
@@ -161,8 +167,13 @@ impl Reactor for Translate {
         let mut enqueued = false;
         for it in &received {
             let outcome = match &it.command {
-                Ok(Command::Webhook { platform, body }) => {
-                    self.webhook(it, *platform, body, &mut directory).await?
+                Ok(Command::Webhook {
+                    platform,
+                    body,
+                    sealed_at,
+                }) => {
+                    let webhook = (*platform, body, *sealed_at);
+                    self.webhook(it, webhook, &mut directory).await?
                 }
                 Ok(command @ Command::Connect { .. }) => {
                     jobs::enqueue(&mut turn.tx, &connect::job(it.place, command)).await?;

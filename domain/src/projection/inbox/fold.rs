@@ -92,6 +92,15 @@ impl Inbox {
                     row.updated_at = at;
                 }
             }
+            Event::ContactNamed(it) => {
+                // A name that came with a message is newer than one that was asked for.
+                if let Some(row) = self.conversations.change(it.conversation)
+                    && row.named_at.is_none()
+                {
+                    row.participant_name = Some(it.name.clone());
+                    row.updated_at = at;
+                }
+            }
             Event::UserRegistered(_)
             | Event::SessionStarted(_)
             | Event::SessionRefreshed(_)
