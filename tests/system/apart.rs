@@ -122,7 +122,7 @@ async fn story(mut apart: Apart) {
     let there: User = user.at(&second);
     let mut door = Door::plain(&second, &there).await;
     first.incoming(&page, "801", "hello").await.expect(200);
-    let events = door.until_quiet(Duration::from_secs(1)).await;
+    let events = door.exactly(3, Duration::from_millis(700)).await;
     let names: Vec<&str> = events.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(
         names,

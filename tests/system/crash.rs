@@ -42,7 +42,7 @@ async fn kill_minus_nine_loses_nothing_and_repeats_nothing() {
         let down = Instant::now();
         world.start_again().await;
         assert!(
-            down.elapsed() < Duration::from_secs(10),
+            down.elapsed() < Duration::from_secs(20),
             "slow start: {:?}",
             down.elapsed()
         );
@@ -97,9 +97,9 @@ async fn a_stop_is_clean_and_the_next_start_is_quick() {
     let again = Instant::now();
     world.start_again().await;
     // 1 s is promised for a release build on a quiet machine; a debug build beside other tests
-    // gets five.
+    // gets ten.
     assert!(
-        again.elapsed() < Duration::from_secs(5),
+        again.elapsed() < Duration::from_secs(10),
         "{:?}",
         again.elapsed()
     );

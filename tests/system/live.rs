@@ -87,6 +87,17 @@ impl Door {
         }
     }
 
+    /// The next events, exactly this many of them, and then nothing for this long.
+    pub async fn exactly(&mut self, count: usize, quiet: Duration) -> Vec<(String, Value)> {
+        let mut events = Vec::new();
+        for _ in 0..count {
+            events.push(self.next().await);
+        }
+        let more = self.until_quiet(quiet).await;
+        assert!(more.is_empty(), "told too much: {more:?} after {events:?}");
+        events
+    }
+
     /// Every event that arrives until nothing has come for this long.
     pub async fn until_quiet(&mut self, quiet: Duration) -> Vec<(String, Value)> {
         let mut events = Vec::new();

@@ -8,11 +8,16 @@ use serde_json::json;
 use crate::live::Door;
 use crate::world::{World, eventually};
 
-const SOON: Duration = Duration::from_secs(1);
+/// 1 s is promised; here two debug builds and their databases share two cores with each other.
+const SOON: Duration = Duration::from_secs(3);
+
+/// The answer to a send waits for the platform's word this long; on a busy machine two seconds may
+/// be too short to see it.
+const PATIENT: (&str, &str) = ("HUB_SEND_WAIT_MS", "8000");
 
 #[tokio::test]
 async fn a_message_comes_in_and_an_answer_goes_out() {
-    let world = World::start().await;
+    let world = World::with(&[PATIENT]).await;
     let user = world.register().await;
     let (account, page) = world.connect_facebook(&user).await;
 
@@ -36,7 +41,7 @@ async fn a_message_comes_in_and_an_answer_goes_out() {
     answer.expect(200);
     assert_eq!(answer.body["status"], 200);
     let conversation = user.conversation(1).await;
-    assert!(written.elapsed() < SOON + Duration::from_millis(200));
+    assert!(written.elapsed() < SOON);
     assert_eq!(conversation["participantId"], "7214365098123401");
     assert_eq!(conversation["platform"], "facebook");
     let id = conversation["id"].as_str().expect("an id").to_owned();
@@ -47,7 +52,7 @@ async fn a_message_comes_in_and_an_answer_goes_out() {
     );
 
     for door in &mut doors {
-        let events = door.until_quiet(Duration::from_millis(700)).await;
+        let events = door.exactly(3, Duration::from_millis(700)).await;
         let names: Vec<&str> = events.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(
             names,
@@ -87,7 +92,8 @@ async fn a_message_comes_in_and_an_answer_goes_out() {
     assert_eq!(there[0]["to"], "7214365098123401");
 
     for door in &mut doors {
-        let events = door.until_quiet(Duration::from_millis(900)).await;
+        let mut events = vec![door.next().await];
+        events.extend(door.until_quiet(Duration::from_millis(900)).await);
         let told: Vec<&str> = events.iter().map(|(name, _)| name.as_str()).collect();
         assert!(
             !told.contains(&"new_message"),
@@ -118,7 +124,7 @@ async fn a_refused_send_arrives_once_after_the_wait_it_asked_for() {
     let answer = user.send(id, "patience").await;
     answer.expect(201);
     assert!(answer.body["message"]["platformMessageId"].is_null());
-    let there = eventually("the send", Duration::from_secs(20), async || {
+    let there = eventually("the send", Duration::from_secs(40), async || {
         let there = world.sent(&page).await;
         if there.is_empty() {
             Err("nothing yet")
@@ -199,8 +205,7 @@ async fn a_webhook_delivered_five_times_changes_nothing_after_the_first() {
     world.incoming(&page, "503", "once").await.expect(200);
     let conversation = user.conversation(1).await;
     let id = conversation["id"].as_str().expect("an id");
-    let events = door.until_quiet(Duration::from_secs(1)).await;
-    assert_eq!(events.len(), 3, "{events:?}");
+    door.exactly(3, Duration::from_secs(1)).await;
     let thread = user.get(&format!("/api/messages/{id}")).await;
     assert_eq!(thread.body["total"], 1);
     user.conversation(1).await;
@@ -208,7 +213,7 @@ async fn a_webhook_delivered_five_times_changes_nothing_after_the_first() {
 
 #[tokio::test]
 async fn a_permanent_refusal_is_an_error_at_once() {
-    let world = World::start().await;
+    let world = World::with(&[PATIENT]).await;
     let user = world.register().await;
     let (_, page) = world.connect_facebook(&user).await;
     world.incoming(&page, "504", "hello").await;
@@ -229,7 +234,7 @@ async fn a_permanent_refusal_is_an_error_at_once() {
 
 #[tokio::test]
 async fn telegram_connects_by_the_widget_and_speaks_both_ways() {
-    let world = World::start().await;
+    let world = World::with(&[PATIENT]).await;
     let user = world.register().await;
     let start = user.get("/api/oauth/connect/telegram").await;
     start.expect(200);

@@ -314,7 +314,7 @@ impl User {
 
     /// The only conversation, once it is there with this many unread messages.
     pub async fn conversation(&self, unread: i64) -> Value {
-        eventually("the conversation", Duration::from_secs(1), async || {
+        eventually("the conversation", Duration::from_secs(10), async || {
             let answer = self.get("/api/conversations").await;
             let found = answer.body["conversations"][0].clone();
             if found["unreadCount"] == json!(unread) {

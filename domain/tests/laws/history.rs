@@ -3,10 +3,10 @@
 use chrono::{DateTime, Utc};
 use hub_domain::envelope::{Meta, Recorded};
 use hub_domain::event::{
-    ConversationRead, Event, FailureClass, MessageDeleted, MessageEdited, MessageObserved,
-    MessageQueued, MessageRead, MessageReceived, MessageSent, MessageType, PlatformMessage,
-    ReactionChanged, Receipt, ReceiptReceived, Sealed, SendAttempted, SendDelayed, SendFailed,
-    SendUncertain, Thread,
+    ContactNamed, ConversationRead, Event, FailureClass, MessageDeleted, MessageEdited,
+    MessageObserved, MessageQueued, MessageRead, MessageReceived, MessageSent, MessageType,
+    PlatformMessage, ReactionChanged, Receipt, ReceiptReceived, Sealed, SendAttempted, SendDelayed,
+    SendFailed, SendUncertain, Thread,
 };
 use hub_domain::id::{
     AccountId, ConversationId, MessageId, Place, Shard, UserId, conversation_id, message_id,
@@ -217,6 +217,16 @@ fn reading(chat: u8, n: u8) -> impl Strategy<Value = Event> {
     ]
 }
 
+/// A name that was asked for.
+fn named(chat: u8, n: u8) -> Event {
+    ContactNamed {
+        user: USER,
+        conversation: conversation(chat),
+        name: Sealed(format!("asked for {n}")),
+    }
+    .into()
+}
+
 /// What platforms tell, in no order, about messages that are not ours.
 pub fn facts() -> impl Strategy<Value = Vec<Event>> {
     let fact = (0..3_u8, 0..6_u8).prop_flat_map(|(chat, n)| about(chat, n / 2 * 3 + n % 2));
@@ -233,6 +243,7 @@ pub fn anything() -> impl Strategy<Value = Vec<Event>> {
             1 => attempt(chat, own),
             1 => Just(sent(chat, own)),
             2 => reading(chat, n),
+            1 => Just(named(chat, n)),
         ]
     });
     proptest::collection::vec(event, 1..80)

@@ -9,6 +9,7 @@ use hub_domain::id::{Place, Shard};
 use hub_domain::platform::Platform;
 use hub_store::commands;
 
+use crate::facts::at;
 use crate::random::Random;
 use crate::world::{SHARDS, World};
 
@@ -18,7 +19,7 @@ fn webhook(shard: i16, body: &str) -> NewCommand {
         command: Command::Webhook {
             platform: Platform::Telegram,
             body: Sealed(body.to_owned()),
-            sealed_at: chrono::Utc::now(),
+            sealed_at: at(0),
         },
         request: Some(format!("request of {body}")),
     }

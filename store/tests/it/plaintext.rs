@@ -136,7 +136,7 @@ async fn no_column_holds_a_text_a_name_an_address_or_a_token_in_the_clear() {
         command: Command::Webhook {
             platform: Platform::Telegram,
             body: raw.seal(BODY),
-            sealed_at: chrono::Utc::now(),
+            sealed_at: Utc::now(),
         },
         request: None,
     };
