@@ -135,7 +135,7 @@ impl FailureClass {
     }
 }
 
-/// Why a session ended.
+/// Why a token was revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Revocation {
@@ -176,7 +176,7 @@ payloads! {
         /// The family.
         session: SessionId,
     }
-    /// The family ended; none of its tokens is accepted again.
+    /// A token of the family was revoked for good; no window brings it back.
     SessionRevoked {
         /// The user.
         user: UserId,

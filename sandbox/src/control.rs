@@ -125,7 +125,14 @@ struct Filter {
 
 async fn sent(State(sandbox): State<Sandbox>, Query(filter): Query<Filter>) -> Json<Value> {
     let asked = |filter: &Option<String>| filter.clone().filter(|value| !value.is_empty());
-    let (platform, account) = (asked(&filter.platform), asked(&filter.account));
+    let (platform, mut account) = (asked(&filter.platform), asked(&filter.account));
+    let player = sandbox
+        .players
+        .iter()
+        .find(|player| Some(player.name()) == platform.as_deref());
+    if let Some(player) = player {
+        account = account.map(|name| player.account_named(&name));
+    }
     let (messages, forgotten) = sandbox
         .world
         .ledger

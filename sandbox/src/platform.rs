@@ -43,6 +43,11 @@ pub(crate) trait Player: Send + Sync {
     /// The account that is meant when nobody names one.
     fn home(&self) -> String;
 
+    /// The account that somebody who names this one means.
+    fn account_named(&self, name: &str) -> String {
+        name.to_owned()
+    }
+
     /// The account that scripted customers write to.
     fn shop(&self) -> String {
         self.home()

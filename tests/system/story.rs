@@ -253,6 +253,19 @@ async fn telegram_connects_by_the_widget_and_speaks_both_ways() {
     let sent = user.send(id, "Guten Tag").await;
     sent.expect(201);
     assert!(sent.body["message"]["platformMessageId"].is_string());
+    // Accounts are named as clients see them, which for Telegram is the person who connected.
+    let accounts = user.get("/api/oauth/accounts").await;
+    let account = accounts.text("/accounts/0/platformUserId");
+    let url = format!(
+        "{}/control/sent?platform=telegram&account={account}",
+        world.sandbox()
+    );
+    let there = world.http().get(&url).await;
+    assert_eq!(
+        there.body["messages"][0]["text"], "Guten Tag",
+        "{}",
+        there.raw
+    );
 }
 
 #[tokio::test]

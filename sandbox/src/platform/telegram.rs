@@ -255,6 +255,11 @@ impl Player for Bot {
         NAME
     }
 
+    /// There is one bot; whoever names a person that connected through it means the bot.
+    fn account_named(&self, _name: &str) -> String {
+        self.home()
+    }
+
     fn home(&self) -> String {
         self.id().to_owned()
     }
