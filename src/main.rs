@@ -3,6 +3,7 @@
 mod cli;
 mod demo;
 mod dev;
+mod replay;
 mod roles;
 mod shutdown;
 mod translate;
@@ -20,6 +21,8 @@ fn main() -> ExitCode {
         Verb::Migrate => roles::migrate(),
         Verb::Settings => roles::settings(),
         Verb::Schedules => roles::schedules(),
+        Verb::Replay { which, wishes } => replay::run(which, &wishes),
+        Verb::Verify { which, json } => replay::verify(which, json),
         Verb::Translate {
             platform,
             file,

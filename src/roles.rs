@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::shutdown;
 
-fn load(role: Role) -> Result<Settings> {
+/// The settings of a role, complete or refused in one sentence; turns logging on.
+pub fn load(role: Role) -> Result<Settings> {
     let settings = Settings::load(|name| std::env::var(name).ok())?;
     settings.require(role)?;
     telemetry::init(&settings.log);
@@ -23,7 +24,8 @@ fn load(role: Role) -> Result<Settings> {
     Ok(settings)
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime> {
+/// The async runtime of a verb.
+pub fn runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -56,5 +56,19 @@ pub const APPEND_QUEUE_MAX: usize = 10_000;
 /// Events a reactor takes in one transaction.
 pub const REACTOR_BATCH_MAX: i64 = 500;
 
+/// Events a rebuild takes in one transaction: nobody waits for its rows, so it may be slower to
+/// commit and faster in all.
+pub const REBUILD_BATCH_MAX: i64 = 2_000;
+
+/// Shards a rebuild works on at the same time, so that the live fold keeps its connections.
+pub const REBUILD_SHARDS_MAX: usize = 2;
+
+/// Rows that are compared once more while a switch holds the live fold. Beyond them the earlier
+/// comparison stands: hashing more would make a moment noticeable.
+pub const SWITCH_ROWS_MAX: i64 = 20_000;
+
+/// Differing rows that a certificate names.
+pub const DIFFERENCES_MAX: usize = 20;
+
 /// Messages of one conversation sent in one turn, so that a long queue cannot hold a worker.
 pub const SENDS_PER_TURN_MAX: usize = 10;

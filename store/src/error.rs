@@ -46,6 +46,9 @@ pub enum Error {
     /// The database was not prepared for the hub.
     #[error("{0}")]
     NotInitialised(String),
+    /// What was asked for cannot be done in this state; nothing happened.
+    #[error("{0}")]
+    Refused(String),
     /// Redis is configured and does not answer.
     #[error("Redis is not available: {0}")]
     Redis(#[from] redis::RedisError),

@@ -5,6 +5,7 @@
 //! - [`append`], [`commands`], [`read`]: the log; [`group`] is how appends share a commit
 //! - [`checkpoint`]: how reactors remember how far they are
 //! - [`project`]: folding batches into read-model tables
+//! - [`generation`]: rebuilding them beside the live ones, with a proof of equality
 //! - [`query`] over [`entity`]: reading them, for the API
 //! - [`jobs`]: work with a due time, behind apalis's storage seam
 //! - [`vault`]: sealing what is personal or secret
@@ -19,6 +20,7 @@ pub mod checkpoint;
 pub mod commands;
 pub mod entity;
 pub mod error;
+pub mod generation;
 pub mod group;
 pub mod jobs;
 pub mod login;

@@ -36,6 +36,14 @@ impl Projection {
         }
     }
 
+    /// The tables of its rows, in the schema of read models.
+    pub fn tables(self) -> &'static [&'static str] {
+        match self {
+            Self::Accounts => &["accounts"],
+            Self::Inbox => &["conversations", "messages"],
+        }
+    }
+
     /// The reactor that builds this generation of it.
     pub fn reactor(self, generation: i16) -> Reactor {
         Reactor {
@@ -66,11 +74,39 @@ pub async fn step(
     generation: i16,
     shard: Shard,
 ) -> Result<usize> {
+    let everything = Reach {
+        to: i64::MAX,
+        batch: REACTOR_BATCH_MAX,
+    };
+    step_to(pool, projection, generation, shard, everything).await
+}
+
+/// How far one step may go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reach {
+    /// Never beyond this position.
+    pub(crate) to: i64,
+    /// At most this many events.
+    pub(crate) batch: i64,
+}
+
+/// [`step`], but never beyond a position: how two generations are brought to the same place.
+pub(crate) async fn step_to(
+    pool: &PgPool,
+    projection: Projection,
+    generation: i16,
+    shard: Shard,
+    reach: Reach,
+) -> Result<usize> {
     let reactor = projection.reactor(generation);
     let Some(mut turn) = checkpoint::begin(pool, reactor, shard).await? else {
         return Ok(0);
     };
-    let events = crate::read::after(&mut *turn.tx, turn.from, REACTOR_BATCH_MAX).await?;
+    let limit = reach.batch.min(reach.to - turn.from.position);
+    if limit <= 0 {
+        return Ok(0);
+    }
+    let events = crate::read::after(&mut *turn.tx, turn.from, limit).await?;
     let Some(last) = events.last() else {
         return Ok(0);
     };

@@ -51,10 +51,18 @@ pub async fn prepare(pool: &PgPool, shards: u16) -> Result<()> {
         .bind(FIRST_GENERATION)
         .execute(&mut *tx)
         .await?;
-        checkpoints(&mut tx, count, projection, FIRST_GENERATION, "events").await?;
     }
+    // Of the live generation, whichever it is: in a database that was rebuilt and tidied up, the
+    // first one is gone for good.
+    sqlx::query(
+        "INSERT INTO checkpoints (shard, reactor, generation, log) \
+         SELECT shard, projection, live, 'events' FROM generations ORDER BY shard, projection \
+         ON CONFLICT DO NOTHING",
+    )
+    .execute(&mut *tx)
+    .await?;
     for (reactor, log) in REACTORS {
-        checkpoints(&mut tx, count, reactor, 0, log).await?;
+        checkpoints(&mut tx, count, reactor, log).await?;
     }
     tx.commit().await?;
     Ok(())
@@ -64,16 +72,14 @@ async fn checkpoints(
     tx: &mut sqlx::PgConnection,
     shards: i64,
     reactor: &str,
-    generation: i16,
     log: &str,
 ) -> Result<()> {
     sqlx::query(
         "INSERT INTO checkpoints (shard, reactor, generation, log) \
-         SELECT n, $2, $3, $4 FROM generate_series(0, $1 - 1) n ON CONFLICT DO NOTHING",
+         SELECT n, $2, 0, $3 FROM generate_series(0, $1 - 1) n ON CONFLICT DO NOTHING",
     )
     .bind(shards)
     .bind(reactor)
-    .bind(generation)
     .bind(log)
     .execute(tx)
     .await?;

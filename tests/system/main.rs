@@ -5,6 +5,7 @@ mod client;
 mod crash;
 mod garbage;
 mod live;
+mod replay;
 mod roles;
 mod story;
 mod world;

@@ -12,6 +12,7 @@ mod corruption;
 mod expectations;
 mod facts;
 mod gapless;
+mod generation;
 mod jobs;
 mod keys;
 mod old_snapshot;

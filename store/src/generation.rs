@@ -1,0 +1,264 @@
+//! Rebuilding a read model beside the live one, with a proof that both are equal.
+//!
+//! The next generation is folded from position 0 into partitions of its own, while the live one is
+//! folded and read as ever. It never goes beyond the live one, so bringing both to the same
+//! position takes a moment in which the live fold waits, once per shard. There a snapshot is taken;
+//! the comparison itself happens in the snapshot and holds up nobody. The switch is one short
+//! transaction that changes one number.
+//!
+//! Killed anywhere, the live model is as it was, and the next run goes on with what is there. Only
+//! folding happens here: no call to a platform, no job, no signal.
+
+mod certificate;
+mod compare;
+mod partition;
+mod switch;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use futures::future::try_join_all;
+use hub_domain::id::Shard;
+use hub_domain::limits::{REBUILD_BATCH_MAX, REBUILD_SHARDS_MAX};
+use sqlx::{Connection as _, PgConnection, PgPool};
+
+use crate::checkpoint::live_generation;
+use crate::error::{Error, Result};
+use crate::project::{Projection, Reach, step_to};
+use crate::schema::sharding;
+
+pub use certificate::{
+    Certificate, Compared, Difference, Digest, Fate, ShardProof, TableProof, Verdict,
+};
+pub use partition::{discard, drop_generation, drop_old};
+
+/// How long a rebuild waits for another to end: one that was killed is gone in a moment.
+const CLAIM_TRIES: u32 = 20;
+const CLAIM_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a rebuild waits for whoever holds its own checkpoint before it gives up.
+const HELD_TRIES: u32 = 1_000;
+const HELD_PAUSE: Duration = Duration::from_millis(10);
+
+/// How far a rebuild is.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Events folded by this run.
+    pub folded: u64,
+    /// Events there were to fold when it began; never less than `folded`.
+    pub total: u64,
+    /// Since it began.
+    pub elapsed: Duration,
+}
+
+/// Told after every batch.
+pub type Report<'a> = &'a (dyn Fn(Progress) + Sync);
+
+/// What to do with the rebuilt generation once it was compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Make it live, if it is equal.
+    Switch,
+    /// Make it live in any case: the fold changed on purpose, or the live rows are damaged.
+    SwitchDespiteDifferences,
+    /// Keep it beside the live one for the next run.
+    Keep,
+    /// Drop it, unless it was there before: then an earlier run wants to go on with it.
+    Drop,
+}
+
+/// Rebuilds a projection beside the live one, compares both at the same positions, and ends as
+/// wished. One at a time per projection; a second one is refused.
+pub async fn rebuild(
+    pool: &PgPool,
+    projection: Projection,
+    end: End,
+    report: Report<'_>,
+) -> Result<Certificate> {
+    let claim = claim(pool, projection).await?;
+    let live = live_generation(pool, projection.name()).await?;
+    let pair = Pair {
+        projection,
+        live,
+        next: live.checked_add(1).ok_or_else(too_many)?,
+    };
+    let resumed = partition::create(pool, pair).await?;
+    let run = Run::begin(pool, pair, report).await?;
+    run.catch_up().await?;
+    partition::analyze(pool, pair).await?;
+    let mut certificate = Certificate::new(pair, resumed);
+    for shard in run.shards() {
+        compare::shard(&run, shard, &mut certificate).await?;
+    }
+    let equal = certificate.verdict() == Verdict::Equal;
+    match end {
+        End::Switch if equal => switch::switch(&run, &mut certificate, false).await?,
+        End::SwitchDespiteDifferences => switch::switch(&run, &mut certificate, true).await?,
+        End::Drop if !resumed => {
+            drop_generation(pool, projection, pair.next).await?;
+            certificate.fate = Fate::Dropped;
+        }
+        End::Switch | End::Keep | End::Drop => {}
+    }
+    certificate.sum_up(run.progress());
+    // Said politely; a dropped connection would release it as well.
+    claim.close().await?;
+    Ok(certificate)
+}
+
+fn too_many() -> Error {
+    Error::Refused("there is no number left for another generation".to_owned())
+}
+
+/// Two generations of one projection.
+#[derive(Clone, Copy, Debug)]
+struct Pair {
+    projection: Projection,
+    /// What readers see.
+    live: i16,
+    /// What is being built.
+    next: i16,
+}
+
+/// Holds the right to rebuild a projection for as long as the connection lives. A convenience and
+/// no fence: two that ran at once would only share the work, and the switch checks everything.
+async fn claim(pool: &PgPool, projection: Projection) -> Result<PgConnection> {
+    // Not the pool's any more: a future that is dropped closes it, which releases the lock.
+    let mut connection = pool.acquire().await?.detach();
+    for _ in 0..CLAIM_TRIES {
+        let claimed: bool =
+            sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtextextended($1, 0))")
+                .bind(format!("hub rebuilds {}", projection.name()))
+                .fetch_one(&mut connection)
+                .await?;
+        if claimed {
+            return Ok(connection);
+        }
+        tokio::time::sleep(CLAIM_PAUSE).await;
+    }
+    Err(Error::Refused(format!(
+        "another process is rebuilding {}: wait until it has ended",
+        projection.name()
+    )))
+}
+
+/// One rebuild at work.
+struct Run<'a> {
+    pool: &'a PgPool,
+    pair: Pair,
+    shards: i16,
+    report: Report<'a>,
+    began: Instant,
+    folded: AtomicU64,
+    total: u64,
+}
+
+impl<'a> Run<'a> {
+    async fn begin(pool: &'a PgPool, pair: Pair, report: Report<'a>) -> Result<Self> {
+        let total: i64 = sqlx::query_scalar(
+            "SELECT coalesce(sum(CASE generation WHEN $2 THEN position ELSE -position END), 0)\
+             ::bigint FROM checkpoints WHERE reactor = $1 AND generation IN ($2, $3)",
+        )
+        .bind(pair.projection.name())
+        .bind(pair.live)
+        .bind(pair.next)
+        .fetch_one(pool)
+        .await?;
+        Ok(Self {
+            pool,
+            pair,
+            shards: sharding(pool).await?.count,
+            report,
+            began: Instant::now(),
+            folded: AtomicU64::new(0),
+            total: u64::try_from(total).unwrap_or(0),
+        })
+    }
+
+    fn shards(&self) -> impl Iterator<Item = Shard> + use<> {
+        (0..self.shards).map(Shard)
+    }
+
+    fn progress(&self) -> Progress {
+        let folded = self.folded.load(Ordering::Relaxed);
+        Progress {
+            folded,
+            total: self.total.max(folded),
+            elapsed: self.began.elapsed(),
+        }
+    }
+
+    /// Brings every shard close to the live generation, a few at a time.
+    async fn catch_up(&self) -> Result<()> {
+        let lanes = (0..REBUILD_SHARDS_MAX).map(|lane| self.catch_up_lane(lane));
+        try_join_all(lanes).await?;
+        Ok(())
+    }
+
+    async fn catch_up_lane(&self, lane: usize) -> Result<()> {
+        for shard in self.shards().skip(lane).step_by(REBUILD_SHARDS_MAX) {
+            self.follow(shard).await?;
+        }
+        Ok(())
+    }
+
+    /// Folds a shard until it is less than a batch behind the live generation.
+    async fn follow(&self, shard: Shard) -> Result<()> {
+        loop {
+            let live = self.position(self.pair.live, shard).await?;
+            if self.fold_to(shard, live).await? < REBUILD_BATCH_MAX as u64 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Folds a shard up to a position that the live generation has reached, not one beyond.
+    async fn fold_to(&self, shard: Shard, to: i64) -> Result<u64> {
+        let Pair {
+            projection, next, ..
+        } = self.pair;
+        let reach = Reach {
+            to,
+            batch: REBUILD_BATCH_MAX,
+        };
+        let (mut folded, mut held) = (0, 0);
+        while self.position(next, shard).await? < to {
+            let more = step_to(self.pool, projection, next, shard, reach).await? as u64;
+            if more == 0 {
+                held += 1;
+                if held > HELD_TRIES {
+                    return Err(Error::Refused(format!(
+                        "another process holds generation {next} of {}",
+                        projection.name()
+                    )));
+                }
+                tokio::time::sleep(HELD_PAUSE).await;
+                continue;
+            }
+            folded += more;
+            self.folded.fetch_add(more, Ordering::Relaxed);
+            (self.report)(self.progress());
+        }
+        Ok(folded)
+    }
+
+    async fn position(&self, generation: i16, shard: Shard) -> Result<i64> {
+        let position: Option<i64> = sqlx::query_scalar(
+            "SELECT position FROM checkpoints \
+             WHERE shard = $1 AND reactor = $2 AND generation = $3",
+        )
+        .bind(shard.0)
+        .bind(self.pair.projection.name())
+        .bind(generation)
+        .fetch_optional(self.pool)
+        .await?;
+        position.ok_or_else(|| gone(self.pair.projection, generation))
+    }
+}
+
+fn gone(projection: Projection, generation: i16) -> Error {
+    Error::Refused(format!(
+        "generation {generation} of {} is not there (any more)",
+        projection.name()
+    ))
+}
