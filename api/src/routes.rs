@@ -12,6 +12,7 @@ pub mod conversations;
 pub mod health;
 pub mod messages;
 pub mod oauth;
+pub mod page;
 pub mod send;
 pub mod webhooks;
 
@@ -54,6 +55,7 @@ pub fn router(api: Api) -> Router {
         .merge(webhooks::routes())
         .merge(health::routes())
         .merge(live::routes())
+        .merge(page::routes())
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(layers)

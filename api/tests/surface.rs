@@ -13,6 +13,8 @@ mod connecting;
 mod hub;
 #[path = "surface/inbox.rs"]
 mod inbox;
+#[path = "surface/page.rs"]
+mod page;
 #[path = "surface/sending.rs"]
 mod sending;
 #[path = "surface/sessions.rs"]

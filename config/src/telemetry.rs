@@ -1,5 +1,7 @@
 //! Turns the log on.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::EnvFilter;
 
 use crate::log::{LogFormat, LogSettings};
@@ -11,6 +13,8 @@ pub fn init(log: &LogSettings) {
     let filter = EnvFilter::try_new(&log.filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // Colours are for people; a file or a collector would keep the codes.
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     // The only error is that a subscriber is already there.
     let _already_there = match log.format {

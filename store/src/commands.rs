@@ -140,11 +140,16 @@ pub async fn forget(store: &Store, days: u16) -> Result<u64> {
     .execute(store.pool())
     .await?
     .rows_affected();
-    // A day more than the rows, because the last row of a day may be a day younger than its key.
+    // What is still there may still be read, however old it is.
+    let oldest: Option<DateTime<Utc>> = sqlx::query_scalar("SELECT min(received_at) FROM commands")
+        .fetch_one(store.pool())
+        .await?;
+    let due = Utc::now() - chrono::Duration::days(i64::from(days));
+    let kept_from = oldest.map_or(due, |oldest| oldest.min(due));
+    // From the day before the day before: around midnight a row may be a day younger than its key.
     // A month further back covers a housekeeping that did not run for a while.
-    let oldest_kept = Utc::now() - chrono::Duration::days(i64::from(days) + 1);
-    for back in 1..=31 {
-        let day = oldest_kept - chrono::Duration::days(back);
+    for back in 2..=32 {
+        let day = kept_from - chrono::Duration::days(back);
         store.vault().forget_raw_input(day).await?;
     }
     Ok(deleted)

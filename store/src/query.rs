@@ -39,9 +39,10 @@ pub struct Page<T> {
     pub total: i64,
 }
 
-/// Messages a client lists. A failed send is none: its sender has seen the error, and a bubble that
-/// looks sent would lie. Written so that the planner sees the thread index's condition in it.
-const LISTED: &str = "state <> 'placeholder' AND state <> 'failed'";
+/// Messages a client lists. A send that was refused at once is none: its sender has seen the error,
+/// and a bubble that looks sent would lie. One that was accepted and failed later stays, with its
+/// state. Written so that the planner sees the thread index's condition in it.
+const LISTED: &str = "state <> 'placeholder' AND NOT (state = 'failed' AND attempts <= 1)";
 
 fn live(shard: Shard, projection: Projection) -> SimpleExpr {
     Expr::cust_with_values(

@@ -92,16 +92,19 @@ fn refuse(code: u8, message: &str) -> Response {
 }
 
 /// Browsers do not apply CORS to WebSockets: who may connect is ours to check. Programs send no
-/// origin.
+/// origin. A page that this very server handed out may always come back to it, by whatever name
+/// it was reached.
 fn check_origin(api: &Api, headers: &HeaderMap) -> Result<(), Box<Response>> {
     let Some(origin) = headers.get(header::ORIGIN) else {
         return Ok(());
     };
     let server = &api.settings().server;
-    if origin
-        .to_str()
-        .is_ok_and(|origin| server.allows_origin(origin))
-    {
+    let origin = origin.to_str().unwrap_or_default();
+    let authority = origin.split_once("://").map(|(_, authority)| authority);
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
+    if server.allows_origin(origin) || (authority.is_some() && authority == host) {
         return Ok(());
     }
     let body = json!({"error": {

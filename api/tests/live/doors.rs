@@ -152,6 +152,9 @@ async fn foreign_origins_and_other_transports_are_refused() {
                 .is_ok()
         );
         assert!(Client::open(hub.address, target, None).await.is_ok());
+        // The page this server handed out comes back to it.
+        let own = format!("http://{}", hub.address);
+        assert!(Client::open(hub.address, target, Some(&own)).await.is_ok());
     }
     for query in ["EIO=4&transport=polling", "", "EIO=3&transport=websocket"] {
         let refused = Client::open(hub.address, &format!("/socket.io/?{query}"), None).await;

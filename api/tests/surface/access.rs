@@ -256,7 +256,7 @@ async fn unknown_paths_and_wrong_methods_are_answered_in_the_envelope() {
     let hub = Hub::start().await;
     let ann = hub.person("ann").await;
     for path in [
-        "/",
+        "/nothing",
         "/api",
         "/api/nothing",
         "/api/webhooks/mastodon",

@@ -59,13 +59,15 @@ pub fn changes(recorded: &Recorded) -> Option<Change> {
         Event::MessageSent(it) => within(it.user, it.conversation, vec![What::Conversation]),
         Event::SendDelayed(it) => within(it.user, it.conversation, vec![What::Conversation]),
         Event::SendUncertain(it) => within(it.user, it.conversation, vec![What::Conversation]),
-        // A refusal is the answer to the request that sent the message; only a message that was
-        // given up later has nobody left to tell.
-        Event::SendFailed(it) if it.class == FailureClass::Exhausted => {
+        // Whoever disconnected the account knows, and may have had many messages waiting.
+        Event::SendFailed(it) if it.class == FailureClass::Disconnected => {
+            within(it.user, it.conversation, vec![What::Conversation])
+        }
+        // Told even when a request waits for the answer: it may have stopped waiting.
+        Event::SendFailed(it) => {
             let error = failed("SEND_FAILED", "A message was not sent", &it.reason);
             within(it.user, it.conversation, vec![error, What::Conversation])
         }
-        Event::SendFailed(it) => within(it.user, it.conversation, vec![What::Conversation]),
         Event::MessageRead(it) => {
             let read = What::MessageStatus {
                 message: it.message,
