@@ -101,6 +101,13 @@ impl Turn {
         Ok(())
     }
 
+    /// Ends a turn in which there was nothing to do. Dropping it would release the checkpoint only
+    /// when the connection is next used, and whoever looks for work meanwhile would pass it by.
+    pub async fn leave(self) -> Result<()> {
+        self.tx.rollback().await?;
+        Ok(())
+    }
+
     /// Puts an item aside that cannot be processed: visible and counted, others go on.
     pub async fn park(
         &mut self,

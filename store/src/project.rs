@@ -104,10 +104,12 @@ pub(crate) async fn step_to(
     };
     let limit = reach.batch.min(reach.to - turn.from.position);
     if limit <= 0 {
+        turn.leave().await?;
         return Ok(0);
     }
     let events = crate::read::after(&mut *turn.tx, turn.from, limit).await?;
     let Some(last) = events.last() else {
+        turn.leave().await?;
         return Ok(0);
     };
     let to = last.place.position;

@@ -92,6 +92,7 @@ impl Reactor for Dispatch {
         };
         let events = read::after(&mut *turn.tx, turn.from, REACTOR_BATCH_MAX).await?;
         let Some(last) = events.last() else {
+            turn.leave().await?;
             return Ok(false);
         };
         let to = last.place.position;

@@ -63,10 +63,12 @@ impl Reactor for Notify {
         let from: Place = turn.from;
         let limit = REACTOR_BATCH_MAX.min(visible - from.position);
         if limit <= 0 {
+            turn.leave().await?;
             return Ok(false);
         }
         let events = read::after(&mut *turn.tx, from, limit).await?;
         let Some(last) = events.last() else {
+            turn.leave().await?;
             return Ok(false);
         };
         let to = last.place.position;

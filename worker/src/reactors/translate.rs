@@ -160,6 +160,7 @@ impl Reactor for Translate {
         };
         let received = commands::after(&mut *turn.tx, turn.from, REACTOR_BATCH_MAX).await?;
         let Some(to) = received.last().map(|last| last.place.position) else {
+            turn.leave().await?;
             return Ok(false);
         };
         let mut directory = Directory::new();
