@@ -28,7 +28,7 @@ pub async fn set_up(store: &Store, settings: &Settings, address: &str) -> Result
             .iter()
             .any(|account| account.platform == platform.name());
         if played && !known && adapter(platform).is_some() {
-            connect(store, settings, user, platform, address)
+            connect_patiently(store, settings, user, platform, address)
                 .await
                 .with_context(|| format!("the demo's {platform} account was not connected"))?;
         }
@@ -59,6 +59,20 @@ async fn user(store: &Store) -> Result<UserId> {
                 .context("the demo user vanished")
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Tries again once: everything has just started, and a person would press the button again too.
+async fn connect_patiently(
+    store: &Store,
+    settings: &Settings,
+    user: UserId,
+    platform: Platform,
+    address: &str,
+) -> Result<()> {
+    match connect(store, settings, user, platform, address).await {
+        Ok(()) => Ok(()),
+        Err(_) => connect(store, settings, user, platform, address).await,
     }
 }
 

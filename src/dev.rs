@@ -102,7 +102,10 @@ async fn hub(
     });
     tokio::select! {
         made = demo::set_up(&store, settings, &address) => {
-            made?;
+            // The hub is worth running without its demo; and whoever stopped it meanwhile knows.
+            if let Err(error) = made && !stop.is_cancelled() {
+                tracing::warn!(error = format!("{error:#}"), "the demo is not complete; it is tried again at the next start");
+            }
             greet(&store, settings, &address, started, cluster).await;
         }
         () = stop.cancelled() => {}
