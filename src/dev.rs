@@ -102,9 +102,12 @@ async fn hub(
     });
     tokio::select! {
         made = demo::set_up(&store, settings, &address) => {
-            // The hub is worth running without its demo; and whoever stopped it meanwhile knows.
+            // The hub is worth running without its demo.
             if let Err(error) = made && !stop.is_cancelled() {
-                tracing::warn!(error = format!("{error:#}"), "the demo is not complete; it is tried again at the next start");
+                tracing::warn!(
+                    error = format!("{error:#}"),
+                    "the demo is not complete; it is tried again at the next start"
+                );
             }
             greet(&store, settings, &address, started, cluster).await;
         }

@@ -2,12 +2,6 @@
 
 use std::time::Duration;
 
-/// Largest JSON body of an API request (contract 1.1).
-pub const REQUEST_BODY_BYTES_MAX: usize = 10 * 1024 * 1024;
-
-/// Largest webhook body. Meta batches up to 1000 updates and asks for no cap below 3 MB.
-pub const WEBHOOK_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
-
 /// How much of a platform's answer is read. Larger answers are cut, never buffered whole.
 pub const RESPONSE_BODY_BYTES_MAX: usize = 1024 * 1024;
 

@@ -11,7 +11,7 @@ use hub_domain::id::{AccountId, ConversationId, MessageId, Place, Shard, UserId}
 use hub_domain::platform::Platform;
 use sea_orm::sea_query::{Expr, ExprTrait as _, NullOrdering, SimpleExpr};
 use sea_orm::{
-    ColumnTrait, EntityTrait, Order, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
+    ColumnTrait, EntityTrait, Order, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select,
 };
 
 use crate::Store;
@@ -54,6 +54,35 @@ fn live(shard: Shard, projection: Projection) -> SimpleExpr {
     )
 }
 
+/// The live accounts of a shard; every question to them begins here.
+fn accounts_in(shard: Shard) -> Select<account::Entity> {
+    account::Entity::find()
+        .filter(account::Column::Shard.eq(shard.0))
+        .filter(live(shard, Projection::Accounts))
+}
+
+/// The live conversations of a shard; every question to them begins here.
+fn conversations_in(shard: Shard) -> Select<conversation::Entity> {
+    conversation::Entity::find()
+        .filter(conversation::Column::Shard.eq(shard.0))
+        .filter(live(shard, Projection::Inbox))
+}
+
+/// The live messages of a shard; every question to them begins here.
+fn messages_in(shard: Shard) -> Select<message::Entity> {
+    message::Entity::find()
+        .filter(message::Column::Shard.eq(shard.0))
+        .filter(live(shard, Projection::Inbox))
+}
+
+/// The order clients see messages in (contract 2.3).
+fn newest_first(query: Select<message::Entity>) -> Select<message::Entity> {
+    query
+        .order_by_desc(message::Column::SentAt)
+        .order_by_desc(message::Column::CreatedAt)
+        .order_by_desc(message::Column::Id)
+}
+
 impl Store {
     /// The accounts of a user, newest first.
     pub async fn accounts(
@@ -62,10 +91,7 @@ impl Store {
         include_inactive: bool,
     ) -> Result<Vec<account::Model>> {
         let shard = self.sharding().of_user(user);
-        let mut query = account::Entity::find()
-            .filter(account::Column::Shard.eq(shard.0))
-            .filter(live(shard, Projection::Accounts))
-            .filter(account::Column::UserId.eq(user.0));
+        let mut query = accounts_in(shard).filter(account::Column::UserId.eq(user.0));
         if !include_inactive {
             query = query.filter(account::Column::IsActive.eq(true));
         }
@@ -83,9 +109,7 @@ impl Store {
         account: AccountId,
     ) -> Result<Option<account::Model>> {
         let shard = self.sharding().of_user(user);
-        Ok(account::Entity::find()
-            .filter(account::Column::Shard.eq(shard.0))
-            .filter(live(shard, Projection::Accounts))
+        Ok(accounts_in(shard)
             .filter(account::Column::Id.eq(account.0))
             .filter(account::Column::UserId.eq(user.0))
             .one(self.orm())
@@ -107,9 +131,7 @@ impl Store {
             .map(|account| account.id)
             .collect();
         let shard = self.sharding().of_user(user);
-        let mut query = conversation::Entity::find()
-            .filter(conversation::Column::Shard.eq(shard.0))
-            .filter(live(shard, Projection::Inbox))
+        let mut query = conversations_in(shard)
             .filter(conversation::Column::UserId.eq(user.0))
             .filter(conversation::Column::AccountId.is_in(active));
         if let Some(platform) = platform {
@@ -140,9 +162,7 @@ impl Store {
         conversation: ConversationId,
     ) -> Result<Option<(conversation::Model, account::Model)>> {
         let shard = self.sharding().of_user(user);
-        let found = conversation::Entity::find()
-            .filter(conversation::Column::Shard.eq(shard.0))
-            .filter(live(shard, Projection::Inbox))
+        let found = conversations_in(shard)
             .filter(conversation::Column::Id.eq(conversation.0))
             .filter(conversation::Column::UserId.eq(user.0))
             .one(self.orm())
@@ -164,16 +184,11 @@ impl Store {
         offset: i64,
     ) -> Result<Page<message::Model>> {
         let shard = self.sharding().of_user(user);
-        let query = message::Entity::find()
-            .filter(message::Column::Shard.eq(shard.0))
-            .filter(live(shard, Projection::Inbox))
+        let query = messages_in(shard)
             .filter(message::Column::ConversationId.eq(conversation.0))
             .filter(Expr::cust(LISTED));
         let total = query.clone().count(self.orm()).await?;
-        let rows = query
-            .order_by_desc(message::Column::SentAt)
-            .order_by_desc(message::Column::CreatedAt)
-            .order_by_desc(message::Column::Id)
+        let rows = newest_first(query)
             .limit(limit.unsigned_abs())
             .offset(offset.unsigned_abs())
             .all(self.orm())
@@ -196,18 +211,13 @@ impl Store {
         let page = self.conversations(user, None, limit, 0).await?;
         let shard = self.sharding().of_user(user);
         let ids: Vec<uuid::Uuid> = page.rows.iter().map(|row| row.id).collect();
-        let mut query = message::Entity::find()
-            .filter(message::Column::Shard.eq(shard.0))
-            .filter(live(shard, Projection::Inbox))
+        let mut query = messages_in(shard)
             .filter(message::Column::ConversationId.is_in(ids))
             .filter(Expr::cust(LISTED));
         if let Some(since) = since {
             query = query.filter(message::Column::SentAt.gte(since));
         }
-        let rows = query
-            .order_by_desc(message::Column::SentAt)
-            .order_by_desc(message::Column::CreatedAt)
-            .order_by_desc(message::Column::Id)
+        let rows = newest_first(query)
             .limit(limit.unsigned_abs())
             .all(self.orm())
             .await?;
@@ -227,9 +237,7 @@ impl Store {
         message: MessageId,
     ) -> Result<Option<(message::Model, conversation::Model, account::Model)>> {
         let shard = self.sharding().of_user(user);
-        let found = message::Entity::find()
-            .filter(message::Column::Shard.eq(shard.0))
-            .filter(live(shard, Projection::Inbox))
+        let found = messages_in(shard)
             .filter(message::Column::Id.eq(message.0))
             .filter(Expr::cust("state <> 'placeholder'"))
             .one(self.orm())
@@ -250,9 +258,7 @@ impl Store {
         limit: u64,
     ) -> Result<Vec<message::Model>> {
         let shard = self.sharding().of_user(user);
-        Ok(message::Entity::find()
-            .filter(message::Column::Shard.eq(shard.0))
-            .filter(live(shard, Projection::Inbox))
+        Ok(messages_in(shard)
             .filter(message::Column::ConversationId.eq(conversation.0))
             .filter(Expr::cust(
                 "(state IN ('queued', 'sending', 'delayed') \

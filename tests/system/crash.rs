@@ -92,17 +92,16 @@ async fn kill_minus_nine_loses_nothing_and_repeats_nothing() {
 async fn a_stop_is_clean_and_the_next_start_is_quick() {
     let mut world = World::start().await;
     let user = world.register().await;
-    assert!(world.stop().success());
-    assert!(!world.dir().join("data/pg/postmaster.pid").exists());
-    let again = Instant::now();
-    world.start_again().await;
-    // 1 s is promised for a release build on a quiet machine; a debug build beside other tests
-    // gets ten.
-    assert!(
-        again.elapsed() < Duration::from_secs(10),
-        "{:?}",
-        again.elapsed()
-    );
+    // The best of three: other tests share the cores, the promise is about the hub.
+    let mut best = Duration::MAX;
+    for _ in 0..3 {
+        assert!(world.stop().success());
+        assert!(!world.dir().join("data/pg/postmaster.pid").exists());
+        let again = Instant::now();
+        world.start_again().await;
+        best = best.min(again.elapsed());
+    }
+    assert!(best < Duration::from_secs(1), "{best:?}");
     let body = json!({ "email": user.email, "password": "correct horse" });
     let url = format!("{}/api/auth/login", world.base());
     world.http().post(&url, &body).await.expect(200);

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::Table;
 use crate::envelope::Recorded;
-use crate::event::{Event, Sealed};
+use crate::event::{AccountConnected, AccountDisconnected, AccountNeedsReconnect, Event, Sealed};
 use crate::id::{AccountId, UserId};
 use crate::platform::Platform;
 
@@ -40,12 +40,27 @@ pub struct Accounts {
     pub accounts: Table<AccountId, AccountRow>,
 }
 
+/// The events this projection cares about.
+enum Concern<'a> {
+    Connected(&'a AccountConnected),
+    Disconnected(&'a AccountDisconnected),
+    NeedsReconnect(&'a AccountNeedsReconnect),
+}
+
 /// The account an event concerns, or `None` when this projection does not care about it.
 pub fn concerns(event: &Event) -> Option<AccountId> {
+    concern(event).map(|concern| match concern {
+        Concern::Connected(it) => it.account,
+        Concern::Disconnected(it) => it.account,
+        Concern::NeedsReconnect(it) => it.account,
+    })
+}
+
+fn concern(event: &Event) -> Option<Concern<'_>> {
     match event {
-        Event::AccountConnected(it) => Some(it.account),
-        Event::AccountDisconnected(it) => Some(it.account),
-        Event::AccountNeedsReconnect(it) => Some(it.account),
+        Event::AccountConnected(it) => Some(Concern::Connected(it)),
+        Event::AccountDisconnected(it) => Some(Concern::Disconnected(it)),
+        Event::AccountNeedsReconnect(it) => Some(Concern::NeedsReconnect(it)),
         Event::UserRegistered(_)
         | Event::SessionStarted(_)
         | Event::SessionRefreshed(_)
@@ -75,8 +90,8 @@ impl Accounts {
     /// Applies one event. The account it concerns must have been loaded if it exists.
     pub fn fold(&mut self, recorded: &Recorded) {
         let at = recorded.recorded_at;
-        match &recorded.event {
-            Event::AccountConnected(it) => {
+        match concern(&recorded.event) {
+            Some(Concern::Connected(it)) => {
                 let row = self.accounts.change_or(it.account, || AccountRow {
                     id: it.account,
                     user: it.user,
@@ -95,19 +110,19 @@ impl Accounts {
                 row.needs_reconnect = None;
                 row.updated_at = at;
             }
-            Event::AccountDisconnected(it) => {
+            Some(Concern::Disconnected(it)) => {
                 if let Some(row) = self.accounts.change(it.account) {
                     row.is_active = false;
                     row.updated_at = at;
                 }
             }
-            Event::AccountNeedsReconnect(it) => {
+            Some(Concern::NeedsReconnect(it)) => {
                 if let Some(row) = self.accounts.change(it.account) {
                     row.needs_reconnect = Some(it.reason.clone());
                     row.updated_at = at;
                 }
             }
-            _ => debug_assert!(concerns(&recorded.event).is_none()),
+            None => {}
         }
     }
 }

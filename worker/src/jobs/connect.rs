@@ -32,7 +32,7 @@ struct Payload {
 }
 
 /// The job of a connect command. The grant stays sealed in the command log.
-pub fn job(place: Place, _: &Command) -> NewJob {
+pub fn job(place: Place) -> NewJob {
     NewJob {
         shard: place.shard,
         queue: Connect::NAME,

@@ -176,8 +176,8 @@ impl Reactor for Translate {
                     let webhook = (*platform, body, *sealed_at);
                     self.webhook(it, webhook, &mut directory).await?
                 }
-                Ok(command @ Command::Connect { .. }) => {
-                    jobs::enqueue(&mut turn.tx, &connect::job(it.place, command)).await?;
+                Ok(Command::Connect { .. }) => {
+                    jobs::enqueue(&mut turn.tx, &connect::job(it.place)).await?;
                     enqueued = true;
                     Ok(Vec::new())
                 }
