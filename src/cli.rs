@@ -53,6 +53,16 @@ pub enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Measure how fast the hub is on this machine, next to a peer anybody can judge.
+    ///
+    /// Starts a PostgreSQL of its own with the settings of `cargo run` and removes it afterwards.
+    /// Use a release build: `cargo run --release -- bench append`.
+    Bench {
+        /// What to measure.
+        which: Bench,
+        #[command(flatten)]
+        wishes: BenchWishes,
+    },
     /// Show what the hub makes of a platform's raw body, one JSON object per fact. Touches nothing.
     Translate {
         /// Whose body it is.
@@ -99,4 +109,34 @@ pub struct Wishes {
     /// Print the certificate as JSON, one line for each read model.
     #[arg(long)]
     pub json: bool,
+}
+
+/// What `hub bench` measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Bench {
+    /// Events appended, next to plain inserts.
+    Append,
+    /// Signed webhooks over HTTP, and until they are seen in the inbox.
+    Ingest,
+    /// Read models folded from the log, next to reading it raw.
+    Replay,
+    /// The inbox read with few and with many conversations in it.
+    Query,
+}
+
+/// How `hub bench` measures.
+#[derive(Args)]
+pub struct BenchWishes {
+    /// Print one JSON object for each row.
+    #[arg(long)]
+    pub json: bool,
+    /// Seconds for each row.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
+    pub seconds: u64,
+    /// Events, or conversations for `query`.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1_000..))]
+    pub events: u64,
+    /// For the second process of a measurement.
+    #[arg(long, hide = true)]
+    pub beside: Option<String>,
 }

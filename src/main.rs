@@ -1,5 +1,6 @@
 //! The `hub` binary: verbs, and nothing else.
 
+mod bench;
 mod cli;
 mod demo;
 mod dev;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
         Verb::Schedules => roles::schedules(),
         Verb::Replay { which, wishes } => replay::run(which, &wishes),
         Verb::Verify { which, json } => replay::verify(which, json),
+        Verb::Bench { which, wishes } => bench::run(which, &wishes),
         Verb::Translate {
             platform,
             file,

@@ -190,13 +190,13 @@ fn text(it: &Certificate) -> String {
 }
 
 /// How far it is, on the terminal's last line; nothing where there is no terminal.
-struct Bar {
+pub struct Bar {
     name: &'static str,
     drawn: Option<Mutex<Instant>>,
 }
 
 impl Bar {
-    fn new(name: &'static str) -> Self {
+    pub fn new(name: &'static str) -> Self {
         Self {
             name,
             drawn: std::io::stderr()
@@ -205,7 +205,7 @@ impl Bar {
         }
     }
 
-    fn draw(&self, progress: Progress) {
+    pub fn draw(&self, progress: Progress) {
         // Whoever does not get the lock is drawn over in a moment anyway.
         let Some(Ok(mut drawn)) = self.drawn.as_ref().map(Mutex::try_lock) else {
             return;
@@ -217,7 +217,7 @@ impl Bar {
         }
     }
 
-    fn clear(&self) {
+    pub fn clear(&self) {
         if self.drawn.is_some() {
             eprint!("\r\x1b[K");
         }

@@ -54,6 +54,10 @@ pub const REACTOR_BATCH_MAX: i64 = 500;
 /// commit and faster in all.
 pub const REBUILD_BATCH_MAX: i64 = 2_000;
 
+/// Events a rebuild folds in memory before it writes their rows: about 1 KB each, for each of
+/// [`REBUILD_SHARDS_MAX`].
+pub const BULK_EVENTS_MAX: i64 = 50_000;
+
 /// Shards a rebuild works on at the same time, so that the live fold keeps its connections.
 pub const REBUILD_SHARDS_MAX: usize = 2;
 

@@ -43,6 +43,11 @@ impl<K: Copy + Eq + Hash, R> Table<K, R> {
         self.rows.get(&id).map(|slot| &slot.row)
     }
 
+    /// Whether something was heard of this row, also that it went away.
+    pub fn knows(&self, id: K) -> bool {
+        self.rows.contains_key(&id) || self.removed.contains(&id)
+    }
+
     /// The row, to be changed.
     pub fn change(&mut self, id: K) -> Option<&mut R> {
         self.rows.get_mut(&id).map(|slot| {

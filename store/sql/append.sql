@@ -1,18 +1,23 @@
 -- Appends a batch of events to any number of streams and shards of one database: all of it or none.
 --
--- Locks are taken streams first, heads last; a head stays locked until the commit, so positions
--- have no gap and become visible in order. A stream that is not at its expected version makes the
--- division fail and with it the whole statement; a key that exists violates its primary key. The
--- caller then finds out which write was refused and sends the rest again.
+-- Heads are locked first, in ascending order, and stay locked until the commit: positions have no gap
+-- and become visible in order, and whoever wants a stream or a key of a shard waits for its head, so
+-- that two processes cannot each hold what the other needs. A stream that is not at its expected
+-- version makes the division fail and with it the whole statement; a key that exists violates its
+-- primary key. The caller then finds out which write was refused and sends the rest again.
 --
 -- $1..$4   one row a stream: shard, stream, number of events, expected version (-1 any, 0 none yet)
 -- $5..$6   one row a shard: shard, number of events
 -- $7..$14  one row an event: shard, place in its shard's part of the batch, stream,
 --          place in its stream's part, kind, schema, payload, meta
 -- $15..$17 one row a key: shard, key, place of the event it stands for
-WITH wanted AS (
+WITH held AS MATERIALIZED (
+    SELECT shard FROM shards WHERE log = 'events' AND shard = ANY ($5) ORDER BY shard FOR UPDATE
+), wanted AS MATERIALIZED (
     SELECT * FROM unnest($1::smallint[], $2::uuid[], $3::bigint[], $4::bigint[])
         AS w (shard, stream, count, expected)
+    -- Nothing is wanted before everything is held.
+    WHERE (SELECT count(*) FROM held) = cardinality($5)
 ), moved AS (
     UPDATE streams s SET version = s.version + w.count
     FROM wanted w

@@ -4,6 +4,11 @@
 //! compare-and-set together with the rows it stands for. A reactor can therefore be killed
 //! anywhere, run twice, or run on many machines: each position counts exactly once. The lock is
 //! taken with SKIP LOCKED, so a second worker takes other shards instead of waiting.
+//!
+//! A turn's commit does not wait for the disk. What it writes follows from the log, whose own
+//! commits do wait: if the server crashes, turns of the last moment are gone as a whole, checkpoint
+//! included, and are done again. And nothing can follow from a turn and outlive it: a later commit
+//! that does wait takes everything before it to the disk too.
 
 use hub_domain::id::{Place, Shard, StreamId};
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
@@ -63,16 +68,19 @@ pub async fn behind_projections(pool: &PgPool, reactor: Reactor) -> Result<Vec<S
 /// Begins a turn, or returns `None` when another worker is at it.
 pub async fn begin(pool: &PgPool, reactor: Reactor, shard: Shard) -> Result<Option<Turn>> {
     let mut tx = pool.begin().await?;
-    let position: Option<i64> = sqlx::query_scalar(
-        "SELECT position FROM checkpoints WHERE shard = $1 AND reactor = $2 AND generation = $3 \
-         FOR UPDATE SKIP LOCKED",
+    // Everything in a turn is looked up by key. A plan that was made while a table was nearly empty
+    // would scan it, and prepared statements keep their plans: 7,000 events/s instead of SPEED.
+    let held: Option<(i64, String, String)> = sqlx::query_as(
+        "SELECT position, set_config('synchronous_commit', 'off', true), \
+             set_config('enable_seqscan', 'off', true) FROM checkpoints \
+         WHERE shard = $1 AND reactor = $2 AND generation = $3 FOR UPDATE SKIP LOCKED",
     )
     .bind(shard.0)
     .bind(reactor.name)
     .bind(reactor.generation)
     .fetch_optional(&mut *tx)
     .await?;
-    Ok(position.map(|position| Turn {
+    Ok(held.map(|(position, _, _)| Turn {
         tx,
         reactor,
         from: Place { shard, position },

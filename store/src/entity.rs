@@ -4,3 +4,4 @@
 pub mod account;
 pub mod conversation;
 pub mod message;
+pub mod total;

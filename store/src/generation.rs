@@ -24,7 +24,7 @@ use sqlx::{Connection as _, PgConnection, PgPool};
 
 use crate::checkpoint::live_generation;
 use crate::error::{Error, Result};
-use crate::project::{Projection, Reach, step_to};
+use crate::project::{Projection, Reach, bulk, step_to};
 use crate::schema::sharding;
 
 pub use certificate::{
@@ -223,7 +223,7 @@ impl<'a> Run<'a> {
         };
         let (mut folded, mut held) = (0, 0);
         while self.position(next, shard).await? < to {
-            let more = step_to(self.pool, projection, next, shard, reach).await? as u64;
+            let more = self.fold_more(shard, reach).await?;
             if more == 0 {
                 held += 1;
                 if held > HELD_TRIES {
@@ -236,10 +236,41 @@ impl<'a> Run<'a> {
                 continue;
             }
             folded += more;
-            self.folded.fetch_add(more, Ordering::Relaxed);
-            (self.report)(self.progress());
         }
         Ok(folded)
+    }
+
+    /// One turn: a long one in memory where there is a long way to go, else, or where that fails,
+    /// a small step, which knows what to do about a single bad event.
+    async fn fold_more(&self, shard: Shard, reach: Reach) -> Result<u64> {
+        let Pair {
+            projection, next, ..
+        } = self.pair;
+        if reach.to - self.position(next, shard).await? > reach.batch {
+            let counted = AtomicU64::new(0);
+            let report = |events| {
+                counted.fetch_add(events as u64, Ordering::Relaxed);
+                self.count(events);
+            };
+            let bulk = bulk::fold(self.pool, projection, next, shard, reach.to, report).await;
+            match bulk {
+                Ok(folded) => return Ok(folded as u64),
+                Err(error) if error.is_temporary() => return Err(error),
+                Err(error) => {
+                    let counted = counted.into_inner();
+                    self.folded.fetch_sub(counted, Ordering::Relaxed);
+                    tracing::warn!(%shard, %error, "folding on in small steps");
+                }
+            }
+        }
+        let folded = step_to(self.pool, projection, next, shard, reach).await?;
+        self.count(folded);
+        Ok(folded as u64)
+    }
+
+    fn count(&self, events: usize) {
+        self.folded.fetch_add(events as u64, Ordering::Relaxed);
+        (self.report)(self.progress());
     }
 
     async fn position(&self, generation: i16, shard: Shard) -> Result<i64> {

@@ -8,6 +8,7 @@
 //! - [`generation`]: rebuilding them beside the live ones, with a proof of equality
 //! - [`query`] over [`entity`]: reading them, for the API
 //! - [`jobs`]: work with a due time, behind apalis's storage seam
+//! - [`peer`]: what the log's speed is measured against
 //! - [`vault`]: sealing what is personal or secret
 //! - [`login`], [`session`], [`oauth`], [`account`], [`answer`]: side tables
 //! - [`signal`], [`bus`]: hints that something happened; polling is the truth
@@ -25,6 +26,7 @@ pub mod group;
 pub mod jobs;
 pub mod login;
 pub mod oauth;
+pub mod peer;
 pub mod project;
 pub mod query;
 pub mod read;

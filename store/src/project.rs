@@ -5,6 +5,7 @@
 //! Killed anywhere, run twice or by a zombie, each event counts exactly once.
 
 mod accounts;
+pub(crate) mod bulk;
 mod inbox;
 
 use hub_domain::envelope::Recorded;
@@ -40,7 +41,7 @@ impl Projection {
     pub fn tables(self) -> &'static [&'static str] {
         match self {
             Self::Accounts => &["accounts"],
-            Self::Inbox => &["conversations", "messages"],
+            Self::Inbox => &["conversations", "messages", "totals"],
         }
     }
 

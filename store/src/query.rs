@@ -9,14 +9,12 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use hub_domain::id::{AccountId, ConversationId, MessageId, Place, Shard, UserId};
 use hub_domain::platform::Platform;
-use sea_orm::sea_query::{Expr, ExprTrait as _, NullOrdering, SimpleExpr};
-use sea_orm::{
-    ColumnTrait, EntityTrait, Order, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select,
-};
+use sea_orm::sea_query::{Expr, NullOrdering, SimpleExpr};
+use sea_orm::{ColumnTrait, EntityTrait, Order, QueryFilter, QueryOrder, QuerySelect, Select};
 
 use crate::Store;
 use crate::checkpoint;
-use crate::entity::{account, conversation, message};
+use crate::entity::{account, conversation, message, total};
 use crate::error::Result;
 use crate::project::Projection;
 use crate::signal::Topic;
@@ -39,9 +37,8 @@ pub struct Page<T> {
     pub total: i64,
 }
 
-/// Messages a client lists. A send that was refused at once is none: its sender has seen the error,
-/// and a bubble that looks sent would lie. One that was accepted and failed later stays, with its
-/// state. Written so that the planner sees the thread index's condition in it.
+/// Messages a client lists (`MessageRow::is_listed`). Written so that the planner sees the thread
+/// index's condition in it.
 const LISTED: &str = "state <> 'placeholder' AND NOT (state = 'failed' AND attempts <= 1)";
 
 fn live(shard: Shard, projection: Projection) -> SimpleExpr {
@@ -128,16 +125,19 @@ impl Store {
             .accounts(user, false)
             .await?
             .into_iter()
+            .filter(|account| platform.is_none_or(|it| it.name() == account.platform))
             .map(|account| account.id)
             .collect();
         let shard = self.sharding().of_user(user);
-        let mut query = conversations_in(shard)
+        let totals = self.totals(user).await?;
+        let total = totals
+            .iter()
+            .filter(|it| active.contains(&it.id))
+            .map(|it| it.conversations)
+            .sum();
+        let query = conversations_in(shard)
             .filter(conversation::Column::UserId.eq(user.0))
             .filter(conversation::Column::AccountId.is_in(active));
-        if let Some(platform) = platform {
-            query = query.filter(conversation::Column::Platform.eq(platform.name()));
-        }
-        let total = query.clone().count(self.orm()).await?;
         let rows = query
             .order_by_with_nulls(
                 conversation::Column::LastMessageAt,
@@ -149,10 +149,18 @@ impl Store {
             .offset(offset.unsigned_abs())
             .all(self.orm())
             .await?;
-        Ok(Page {
-            rows,
-            total: i64::try_from(total).unwrap_or(i64::MAX),
-        })
+        Ok(Page { rows, total })
+    }
+
+    /// What the accounts of a user add up to, active or not.
+    async fn totals(&self, user: UserId) -> Result<Vec<total::Model>> {
+        let shard = self.sharding().of_user(user);
+        Ok(total::Entity::find()
+            .filter(total::Column::Shard.eq(shard.0))
+            .filter(live(shard, Projection::Inbox))
+            .filter(total::Column::UserId.eq(user.0))
+            .all(self.orm())
+            .await?)
     }
 
     /// A conversation of a user, if its account is active.
@@ -175,28 +183,23 @@ impl Store {
     }
 
     /// A page of a conversation's messages, newest first. The caller has checked that the
-    /// conversation is the user's.
+    /// conversation is the user's; its row says how many there are.
     pub async fn thread(
         &self,
         user: UserId,
         conversation: ConversationId,
         limit: i64,
         offset: i64,
-    ) -> Result<Page<message::Model>> {
+    ) -> Result<Vec<message::Model>> {
         let shard = self.sharding().of_user(user);
         let query = messages_in(shard)
             .filter(message::Column::ConversationId.eq(conversation.0))
             .filter(Expr::cust(LISTED));
-        let total = query.clone().count(self.orm()).await?;
-        let rows = newest_first(query)
+        Ok(newest_first(query)
             .limit(limit.unsigned_abs())
             .offset(offset.unsigned_abs())
             .all(self.orm())
-            .await?;
-        Ok(Page {
-            rows,
-            total: i64::try_from(total).unwrap_or(i64::MAX),
-        })
+            .await?)
     }
 
     /// The newest messages of all active accounts of a user, with their conversations.
@@ -280,31 +283,13 @@ impl Store {
                 .entry(account.platform.clone())
                 .or_default();
         }
-        let shard = self.sharding().of_user(user);
-        let rows: Vec<(uuid::Uuid, i64)> = conversation::Entity::find()
-            .select_only()
-            .column(conversation::Column::AccountId)
-            .column_as(
-                Expr::col(conversation::Column::Unread)
-                    .sum()
-                    .cast_as("bigint"),
-                "unread_sum",
-            )
-            .filter(conversation::Column::Shard.eq(shard.0))
-            .filter(live(shard, Projection::Inbox))
-            .filter(conversation::Column::UserId.eq(user.0))
-            .filter(Expr::cust("unread > 0"))
-            .group_by(conversation::Column::AccountId)
-            .into_tuple()
-            .all(self.orm())
-            .await?;
-        for (id, count) in rows {
-            if let Some(account) = accounts.iter().find(|account| account.id == id) {
+        for total in self.totals(user).await? {
+            if let Some(account) = accounts.iter().find(|account| account.id == total.id) {
                 *unread
                     .by_platform
                     .entry(account.platform.clone())
-                    .or_default() += count;
-                unread.total += count;
+                    .or_default() += total.unread;
+                unread.total += total.unread;
             }
         }
         Ok(unread)

@@ -95,7 +95,7 @@ impl Rows {
             && let Some((conversation, _)) = &rows.conversation
         {
             let id = ConversationId(conversation.id);
-            rows.thread = store.thread(user, id, RECEIPT_MESSAGES_MAX, 0).await?.rows;
+            rows.thread = store.thread(user, id, RECEIPT_MESSAGES_MAX, 0).await?;
         }
         if change.what.contains(&What::UnreadCounts) {
             rows.unread = Some(store.unread(user).await?);

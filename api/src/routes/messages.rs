@@ -87,22 +87,22 @@ async fn thread(
         let message = "You do not have access to this conversation";
         Problem::new(StatusCode::FORBIDDEN, "FORBIDDEN", message)
     })?;
-    let page = store.thread(caller.user, id, limit, offset).await;
-    let page = page.map_err(failed)?;
+    let rows = store.thread(caller.user, id, limit, offset).await;
+    let rows = rows.map_err(failed)?;
     let key = store.vault().user(caller.user).await.map_err(failed)?;
-    let messages: Vec<Value> = page
-        .rows
+    let messages: Vec<Value> = rows
         .iter()
         .map(|row| view::message(row, &conversation, &key))
         .collect();
     let count = i64::try_from(messages.len()).unwrap_or(i64::MAX);
+    let total = i64::from(conversation.messages);
     Ok(Json(json!({
         "messages": messages,
         "count": count,
-        "total": page.total,
+        "total": total,
         "limit": limit,
         "offset": offset,
-        "hasMore": offset.saturating_add(count) < page.total,
+        "hasMore": offset.saturating_add(count) < total,
     })))
 }
 

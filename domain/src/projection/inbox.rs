@@ -17,7 +17,10 @@ use crate::event::{Event, MessageType, PlatformMessage, Receipt, Sealed, Thread}
 use crate::id::{AccountId, ConversationId, MessageId, UserId, message_id};
 use crate::platform::Platform;
 
+mod count;
 mod fold;
+
+pub use count::TotalRow;
 
 /// A conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +45,8 @@ pub struct ConversationRow {
     pub last_message_at: Option<DateTime<Utc>>,
     /// Incoming messages the user has not read.
     pub unread: i32,
+    /// Messages a client lists.
+    pub messages: i32,
     /// The user has read everything up to this position of the log.
     pub read_through: i64,
     /// The other side has received everything of ours up to here.
@@ -177,6 +182,23 @@ pub struct MessageRow {
 }
 
 impl MessageRow {
+    /// Whether a client lists it. A send that was refused at once is not listed: its sender has seen
+    /// the error, and a bubble that looks sent would lie. One that was accepted and failed later
+    /// stays, with its state.
+    pub fn is_listed(&self) -> bool {
+        match self.state {
+            State::Placeholder => false,
+            State::Failed => self.attempts > 1,
+            State::Received
+            | State::Observed
+            | State::Queued
+            | State::Sending
+            | State::Delayed
+            | State::Sent
+            | State::Uncertain => true,
+        }
+    }
+
     /// Whether it counts as unread in this conversation.
     pub fn is_unread(&self, read_through: i64) -> bool {
         self.state == State::Received
@@ -195,6 +217,9 @@ pub struct Touch {
     pub messages: Vec<MessageId>,
     /// Messages by their platform id.
     pub platform_ids: Vec<(ConversationId, String)>,
+    /// Accounts that conversations may be born in; the totals of these and of the accounts of all
+    /// conversations above.
+    pub accounts: Vec<AccountId>,
 }
 
 impl Touch {
@@ -212,7 +237,10 @@ impl Touch {
                     self.known(it.conversation, id);
                 }
             }
-            Event::MessageQueued(it) => self.own(it.at.conversation, it.message),
+            Event::MessageQueued(it) => {
+                self.own(it.at.conversation, it.message);
+                self.accounts.push(it.at.account);
+            }
             Event::SendAttempted(it) => self.own(it.conversation, it.message),
             Event::MessageSent(it) => {
                 self.own(it.conversation, it.message);
@@ -251,6 +279,7 @@ impl Touch {
 
     fn platform_message(&mut self, it: &PlatformMessage) {
         self.own(it.at.conversation, it.message);
+        self.accounts.push(it.at.account);
         self.platform_ids
             .push((it.at.conversation, it.platform_message_id.clone()));
     }
@@ -263,6 +292,8 @@ pub struct Inbox {
     pub conversations: Table<ConversationId, ConversationRow>,
     /// By message.
     pub messages: Table<MessageId, MessageRow>,
+    /// By account.
+    pub totals: Table<AccountId, TotalRow>,
     by_platform_id: HashMap<(ConversationId, String), MessageId>,
 }
 
@@ -279,5 +310,10 @@ impl Inbox {
                 .insert((row.conversation, platform_id.clone()), row.id);
         }
         self.messages.load(row.id, row);
+    }
+
+    /// Puts stored totals.
+    pub fn load_total(&mut self, row: TotalRow) {
+        self.totals.load(row.account, row);
     }
 }

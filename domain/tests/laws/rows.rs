@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 
 use hub_domain::envelope::Recorded;
-use hub_domain::id::{ConversationId, MessageId};
-use hub_domain::projection::inbox::{ConversationRow, Inbox, MessageRow, Touch};
+use hub_domain::id::{AccountId, ConversationId, MessageId};
+use hub_domain::projection::inbox::{ConversationRow, Inbox, MessageRow, TotalRow, Touch};
 
 /// Every row of an inbox, in order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rows {
     pub conversations: BTreeMap<ConversationId, ConversationRow>,
     pub messages: BTreeMap<MessageId, MessageRow>,
+    pub totals: BTreeMap<AccountId, TotalRow>,
 }
 
 impl Rows {
@@ -33,10 +34,15 @@ impl Rows {
             touch.add(&recorded.event);
         }
         let mut inbox = self.load(|rows, inbox| {
+            let mut accounts = touch.accounts.clone();
             for id in &touch.conversations {
                 if let Some(row) = rows.conversations.get(id) {
                     inbox.load_conversation(row.clone());
+                    accounts.push(row.account);
                 }
+            }
+            for row in accounts.iter().filter_map(|id| rows.totals.get(id)) {
+                inbox.load_total(row.clone());
             }
             for row in rows.messages.values() {
                 if touches(&touch, row) {
@@ -59,6 +65,9 @@ impl Rows {
             for row in rows.messages.values() {
                 inbox.load_message(row.clone());
             }
+            for row in rows.totals.values() {
+                inbox.load_total(row.clone());
+            }
         })
     }
 
@@ -78,6 +87,9 @@ impl Rows {
         }
         for row in inbox.messages.changed() {
             self.messages.insert(row.id, row.clone());
+        }
+        for row in inbox.totals.changed() {
+            self.totals.insert(row.account, row.clone());
         }
     }
 
@@ -101,7 +113,19 @@ impl Rows {
             let unread = self.messages.values().filter(of);
             let unread = unread.filter(|it| it.is_unread(row.read_through)).count();
             assert_eq!(row.unread, unread as i32, "unread of {row:?}");
+            let listed = self.messages.values().filter(of);
+            let listed = listed.filter(|it| it.is_listed()).count();
+            assert_eq!(row.messages, listed as i32, "messages of {row:?}");
         }
+        let mut totals: BTreeMap<AccountId, (i64, i64)> = BTreeMap::new();
+        for row in self.conversations.values() {
+            let total = totals.entry(row.account).or_default();
+            total.0 += 1;
+            total.1 += i64::from(row.unread);
+        }
+        let kept = self.totals.values();
+        let kept = kept.map(|it| (it.account, (it.conversations, it.unread)));
+        assert_eq!(kept.collect::<BTreeMap<_, _>>(), totals);
         // The database has a unique index on this.
         let mut named = BTreeMap::new();
         for row in self.messages.values() {

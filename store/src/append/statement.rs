@@ -23,7 +23,7 @@ pub(super) async fn insert(
     connection: &mut PgConnection,
     batch: &[&Append],
 ) -> std::result::Result<HashMap<i16, i64>, sqlx::Error> {
-    // Sorted, so that two processes lock streams and heads in the same order.
+    // Sorted, so that two processes lock heads in the same order.
     let mut streams: BTreeMap<(i16, Uuid), (i64, i64)> = BTreeMap::new();
     let mut counts: BTreeMap<i16, i64> = BTreeMap::new();
     let mut columns = Columns::default();

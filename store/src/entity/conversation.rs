@@ -25,6 +25,7 @@ pub struct Model {
     pub named_at: Option<DateTimeUtc>,
     pub last_message_at: Option<DateTimeUtc>,
     pub unread: i32,
+    pub messages: i32,
     pub read_through: i64,
     pub delivered_until: Option<DateTimeUtc>,
     pub seen_until: Option<DateTimeUtc>,

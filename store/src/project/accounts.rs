@@ -15,20 +15,56 @@ pub(super) async fn apply(
     generation: i16,
     events: &[Recorded],
 ) -> Result<()> {
-    let ids: Vec<Uuid> = events
-        .iter()
-        .filter_map(|recorded| concerns(&recorded.event))
-        .map(|account| account.0)
-        .collect();
-    if ids.is_empty() {
-        return Ok(());
+    let mut stretch = Stretch::default();
+    stretch
+        .fold(Some(&mut *connection), shard, generation, events)
+        .await?;
+    stretch.write(connection, shard, generation).await
+}
+
+/// The rows of a stretch of events, from the first load to the one write.
+#[derive(Default)]
+pub(super) struct Stretch {
+    model: Accounts,
+}
+
+impl Stretch {
+    /// Folds a batch. What it needs and is not here yet is loaded, unless there is nothing to load
+    /// from: then the table is known to be empty.
+    pub(super) async fn fold(
+        &mut self,
+        load_from: Option<&mut PgConnection>,
+        shard: Shard,
+        generation: i16,
+        events: &[Recorded],
+    ) -> Result<()> {
+        let missing: Vec<Uuid> = events
+            .iter()
+            .filter_map(|recorded| concerns(&recorded.event))
+            .filter(|account| self.model.accounts.get(*account).is_none())
+            .map(|account| account.0)
+            .collect();
+        if let Some(connection) = load_from
+            && !missing.is_empty()
+        {
+            load(connection, shard, generation, &missing, &mut self.model).await?;
+        }
+        for recorded in events {
+            self.model.fold(recorded);
+        }
+        Ok(())
     }
-    let mut model = load(connection, shard, generation, &ids).await?;
-    for recorded in events {
-        model.fold(recorded);
+
+    /// Writes what changed.
+    pub(super) async fn write(
+        &self,
+        connection: &mut PgConnection,
+        shard: Shard,
+        generation: i16,
+    ) -> Result<()> {
+        let rows: Vec<&AccountRow> = self.model.accounts.changed().collect();
+        write(connection, shard, generation, &rows).await
     }
-    let rows: Vec<&AccountRow> = model.accounts.changed().collect();
-    write(connection, shard, generation, &rows).await
 }
 
 async fn load(
@@ -36,7 +72,8 @@ async fn load(
     shard: Shard,
     generation: i16,
     ids: &[Uuid],
-) -> Result<Accounts> {
+    model: &mut Accounts,
+) -> Result<()> {
     let rows = sqlx::query(
         "SELECT id, user_id, platform, platform_user_id, username, route, is_active, \
          needs_reconnect, created_at, updated_at FROM read.accounts \
@@ -47,7 +84,6 @@ async fn load(
     .bind(ids)
     .fetch_all(connection)
     .await?;
-    let mut model = Accounts::default();
     for row in rows {
         let id = AccountId(row.try_get(0)?);
         let platform: String = row.try_get(2)?;
@@ -69,7 +105,7 @@ async fn load(
             },
         );
     }
-    Ok(model)
+    Ok(())
 }
 
 async fn write(
@@ -78,6 +114,9 @@ async fn write(
     generation: i16,
     rows: &[&AccountRow],
 ) -> Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
     sqlx::query(include_str!("../../sql/put_accounts.sql"))
         .bind(shard.0)
         .bind(generation)

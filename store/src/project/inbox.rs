@@ -1,14 +1,19 @@
 //! The inbox read model: loading and writing its rows.
 
+use std::collections::HashSet;
+
 use hub_domain::envelope::Recorded;
 use hub_domain::event::{MessageType, Sealed};
 use hub_domain::id::{AccountId, ConversationId, MessageId, Shard, UserId};
-use hub_domain::projection::inbox::{ConversationRow, Inbox, MessageRow, State, Touch};
+use hub_domain::projection::inbox::{ConversationRow, Inbox, MessageRow, State, TotalRow, Touch};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
+
+/// Rows of one statement: its parameters are in memory twice while it is on its way.
+const ROWS_AT_ONCE: usize = 5_000;
 
 pub(super) async fn apply(
     connection: &mut PgConnection,
@@ -16,65 +21,146 @@ pub(super) async fn apply(
     generation: i16,
     events: &[Recorded],
 ) -> Result<()> {
-    let mut touch = Touch::default();
-    let mut concerned = false;
-    for recorded in events {
-        concerned |= touch.add(&recorded.event);
-    }
-    if !concerned {
-        return Ok(());
-    }
-    let mut model = load(connection, shard, generation, &touch).await?;
-    for recorded in events {
-        model.fold(recorded);
-    }
-    remove(connection, shard, generation, model.messages.removed()).await?;
-    let conversations: Vec<&ConversationRow> = model.conversations.changed().collect();
-    write_conversations(connection, shard, generation, &conversations).await?;
-    let messages: Vec<&MessageRow> = model.messages.changed().collect();
-    write_messages(connection, shard, generation, &messages).await
+    let mut stretch = Stretch::default();
+    stretch
+        .fold(Some(&mut *connection), shard, generation, events)
+        .await?;
+    stretch.write(connection, shard, generation).await
 }
 
-async fn load(
-    connection: &mut PgConnection,
-    shard: Shard,
-    generation: i16,
-    touch: &Touch,
-) -> Result<Inbox> {
-    let mut model = Inbox::default();
-    let conversations: Vec<Uuid> = touch.conversations.iter().map(|id| id.0).collect();
-    let rows = sqlx::query(
-        "SELECT id, user_id, account_id, platform, thread, participant_id, participant_name, \
-         named_at, last_message_at, unread, read_through, delivered_until, seen_until, \
-         created_at, updated_at FROM read.conversations \
-         WHERE shard = $1 AND generation = $2 AND id = ANY ($3)",
-    )
-    .bind(shard.0)
-    .bind(generation)
-    .bind(&conversations)
-    .fetch_all(&mut *connection)
-    .await?;
-    for row in rows {
-        model.load_conversation(conversation(&row)?);
+/// The rows of a stretch of events, from the first load to the one write.
+#[derive(Default)]
+pub(super) struct Stretch {
+    model: Inbox,
+}
+
+impl Stretch {
+    /// Folds a batch. What it needs and is not here yet is loaded, unless there is nothing to load
+    /// from: then the tables are known to be empty.
+    pub(super) async fn fold(
+        &mut self,
+        load_from: Option<&mut PgConnection>,
+        shard: Shard,
+        generation: i16,
+        events: &[Recorded],
+    ) -> Result<()> {
+        if let Some(connection) = load_from {
+            let mut touch = Touch::default();
+            let mut concerned = false;
+            for recorded in events {
+                concerned |= touch.add(&recorded.event);
+            }
+            if !concerned {
+                return Ok(());
+            }
+            self.load(connection, shard, generation, &touch).await?;
+        }
+        for recorded in events {
+            self.model.fold(recorded);
+        }
+        Ok(())
     }
-    let messages: Vec<Uuid> = touch.messages.iter().map(|id| id.0).collect();
-    let (of, platform_ids): (Vec<Uuid>, Vec<&str>) = touch
-        .platform_ids
-        .iter()
-        .map(|(conversation, id)| (conversation.0, id.as_str()))
-        .unzip();
-    let rows = sqlx::query(include_str!("../../sql/load_messages.sql"))
+
+    async fn load(
+        &mut self,
+        connection: &mut PgConnection,
+        shard: Shard,
+        generation: i16,
+        touch: &Touch,
+    ) -> Result<()> {
+        let model = &mut self.model;
+        let conversations: Vec<Uuid> = touch
+            .conversations
+            .iter()
+            .filter(|id| model.conversations.get(**id).is_none())
+            .map(|id| id.0)
+            .collect();
+        let rows = sqlx::query(
+            "SELECT id, user_id, account_id, platform, thread, participant_id, participant_name, \
+             named_at, last_message_at, unread, messages, read_through, delivered_until, seen_until, \
+             created_at, updated_at FROM read.conversations \
+             WHERE shard = $1 AND generation = $2 AND id = ANY ($3)",
+        )
         .bind(shard.0)
         .bind(generation)
-        .bind(&messages)
-        .bind(&of)
-        .bind(&platform_ids)
-        .fetch_all(connection)
+        .bind(&conversations)
+        .fetch_all(&mut *connection)
         .await?;
-    for row in rows {
-        model.load_message(message(&row)?);
+        for row in rows {
+            model.load_conversation(conversation(&row)?);
+        }
+        let born = touch.accounts.iter().copied();
+        let accounts: HashSet<Uuid> = touch
+            .conversations
+            .iter()
+            .filter_map(|id| model.conversations.get(*id))
+            .map(|row| row.account)
+            .chain(born)
+            .filter(|id| model.totals.get(*id).is_none())
+            .map(|id| id.0)
+            .collect();
+        let rows = sqlx::query(
+            "SELECT id, user_id, conversations, unread FROM read.totals \
+             WHERE shard = $1 AND generation = $2 AND id = ANY ($3)",
+        )
+        .bind(shard.0)
+        .bind(generation)
+        .bind(accounts.into_iter().collect::<Vec<_>>())
+        .fetch_all(&mut *connection)
+        .await?;
+        for row in rows {
+            model.load_total(TotalRow {
+                account: AccountId(row.try_get(0)?),
+                user: UserId(row.try_get(1)?),
+                conversations: row.try_get(2)?,
+                unread: row.try_get(3)?,
+            });
+        }
+        let messages: Vec<Uuid> = touch.messages.iter().map(|id| id.0).collect();
+        let (of, platform_ids): (Vec<Uuid>, Vec<&str>) = touch
+            .platform_ids
+            .iter()
+            .map(|(conversation, id)| (conversation.0, id.as_str()))
+            .unzip();
+        let rows = sqlx::query(include_str!("../../sql/load_messages.sql"))
+            .bind(shard.0)
+            .bind(generation)
+            .bind(&messages)
+            .bind(&of)
+            .bind(&platform_ids)
+            .fetch_all(connection)
+            .await?;
+        for row in rows {
+            let row = message(&row)?;
+            // What is here already may have changed since; what went away stays away.
+            if !model.messages.knows(row.id) {
+                model.load_message(row);
+            }
+        }
+        Ok(())
     }
-    Ok(model)
+
+    /// Writes what changed.
+    pub(super) async fn write(
+        &self,
+        connection: &mut PgConnection,
+        shard: Shard,
+        generation: i16,
+    ) -> Result<()> {
+        let model = &self.model;
+        remove(connection, shard, generation, model.messages.removed()).await?;
+        let conversations: Vec<&ConversationRow> = model.conversations.changed().collect();
+        for part in conversations.chunks(ROWS_AT_ONCE) {
+            write_conversations(connection, shard, generation, part).await?;
+        }
+        let totals: Vec<&TotalRow> = model.totals.changed().collect();
+        write_totals(connection, shard, generation, &totals).await?;
+        let messages: Vec<&MessageRow> = model.messages.changed().collect();
+        for part in messages.chunks(ROWS_AT_ONCE) {
+            write_messages(connection, shard, generation, part).await?;
+        }
+        Ok(())
+    }
 }
 
 fn malformed(error: impl std::error::Error + Send + Sync + 'static) -> Error {
@@ -102,6 +188,7 @@ fn conversation(row: &PgRow) -> Result<ConversationRow> {
         named_at: row.try_get("named_at")?,
         last_message_at: row.try_get("last_message_at")?,
         unread: row.try_get("unread")?,
+        messages: row.try_get("messages")?,
         read_through: row.try_get("read_through")?,
         delivered_until: row.try_get("delivered_until")?,
         seen_until: row.try_get("seen_until")?,
@@ -203,6 +290,7 @@ async fn write_conversations(
                 .collect::<Vec<_>>(),
         )
         .bind(rows.iter().map(|row| row.unread).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.messages).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.read_through).collect::<Vec<_>>())
         .bind(
             rows.iter()
@@ -214,6 +302,32 @@ async fn write_conversations(
         .bind(rows.iter().map(|row| row.updated_at).collect::<Vec<_>>())
         .execute(connection)
         .await?;
+    Ok(())
+}
+
+async fn write_totals(
+    connection: &mut PgConnection,
+    shard: Shard,
+    generation: i16,
+    rows: &[&TotalRow],
+) -> Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "INSERT INTO read.totals (shard, generation, id, user_id, conversations, unread) \
+         SELECT $1, $2, * FROM unnest($3::uuid[], $4::uuid[], $5::bigint[], $6::bigint[]) \
+         ON CONFLICT (shard, generation, id) DO UPDATE SET \
+         conversations = EXCLUDED.conversations, unread = EXCLUDED.unread",
+    )
+    .bind(shard.0)
+    .bind(generation)
+    .bind(rows.iter().map(|row| row.account.0).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.user.0).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.conversations).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.unread).collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
     Ok(())
 }
 

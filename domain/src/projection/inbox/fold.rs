@@ -5,6 +5,16 @@ use super::*;
 impl Inbox {
     /// Applies one event. What [`Touch`] names for it must have been loaded if it exists.
     pub fn fold(&mut self, recorded: &Recorded) {
+        let mut subject = Touch::default();
+        if !subject.add(&recorded.event) {
+            return;
+        }
+        let before = self.counted(&subject);
+        self.apply(recorded);
+        self.recount(&subject, before);
+    }
+
+    fn apply(&mut self, recorded: &Recorded) {
         let at = recorded.recorded_at;
         match &recorded.event {
             Event::MessageReceived(it) => self.arrived(&it.0, false, recorded),
@@ -127,6 +137,7 @@ impl Inbox {
                 named_at: None,
                 last_message_at: None,
                 unread: 0,
+                messages: 0,
                 read_through: 0,
                 delivered_until: None,
                 seen_until: None,
@@ -135,7 +146,11 @@ impl Inbox {
             })
     }
 
-    fn find(&self, conversation: ConversationId, platform_id: &str) -> Option<MessageId> {
+    pub(super) fn find(
+        &self,
+        conversation: ConversationId,
+        platform_id: &str,
+    ) -> Option<MessageId> {
         self.by_platform_id
             .get(&(conversation, platform_id.to_owned()))
             .copied()
