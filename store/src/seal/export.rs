@@ -10,8 +10,8 @@ use hub_domain::id::{Place, Shard};
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 
-use super::format::{self, FORMAT};
 use super::Seal;
+use super::format::{self, FORMAT};
 use crate::error::{Error, Result};
 use crate::schema::sharding;
 
@@ -118,5 +118,7 @@ fn parse(line: &str) -> std::result::Result<Exported, String> {
 
 /// Why a file of seals is of no use.
 pub(super) fn refused(what: String) -> Error {
-    Error::Refused(format!("the exported seals cannot be compared with: {what}"))
+    Error::Refused(format!(
+        "the exported seals cannot be compared with: {what}"
+    ))
 }

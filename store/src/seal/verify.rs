@@ -259,15 +259,10 @@ fn fault(seal: &Seal, from: Place, previous: &[u8], key: Option<&SealKey>) -> Op
     if seal.after != from.position || seal.previous != previous {
         return range(seal.after, "does not continue the one before");
     }
-    let hash = previous.try_into().ok().map(|previous| {
-        format::hash(
-            previous,
-            seal.shard,
-            seal.after,
-            seal.through,
-            &seal.leaves,
-        )
-    });
+    let hash = previous
+        .try_into()
+        .ok()
+        .map(|previous| format::hash(previous, seal.shard, seal.after, seal.through, &seal.leaves));
     let fits = format::fits(seal.after, seal.through, &seal.leaves);
     let Some(hash) = hash.filter(|hash| fits && *hash == *seal.hash) else {
         return range(seal.after, "was altered");
@@ -303,10 +298,17 @@ async fn events(
             };
             let leaf = format::leaf(&event);
             if leaf != *expected {
-                return Ok(Some(match sealed_as(pool, shard, &leaf).await? {
-                    Some(sealed_as) => Finding::Moved {
+                let here = leaves.chunks(LEAF_BYTES).position(|it| it == leaf);
+                let sealed_as = match (here, seal) {
+                    (Some(index), _) => Some(after + 1 + index as i64),
+                    (None, Some(_)) => sealed_as(pool, shard, &leaf).await?,
+                    // What is in the database now is not to be believed.
+                    (None, None) => None,
+                };
+                return Ok(Some(match sealed_as {
+                    Some(position) => Finding::Moved {
                         at: place,
-                        sealed_as,
+                        sealed_as: Place { shard, position },
                     },
                     None => Finding::Altered(place),
                 }));
@@ -316,9 +318,7 @@ async fn events(
         }
     }
     Ok(seal
-        .filter(|seal| {
-            (first, last) != (Some(seal.first_recorded_at), Some(seal.last_recorded_at))
-        })
+        .filter(|seal| (first, last) != (Some(seal.first_recorded_at), Some(seal.last_recorded_at)))
         .map(|seal| Finding::Seal {
             first: Place {
                 shard,
@@ -345,9 +345,9 @@ async fn stored(pool: &PgPool, from: Place, count: i64) -> Result<Vec<Stored>> {
         .collect()
 }
 
-/// The place whose leaf this is, when the shard has it in a seal.
-async fn sealed_as(pool: &PgPool, shard: Shard, leaf: &Leaf) -> Result<Option<Place>> {
-    let position: Option<i64> = sqlx::query_scalar(
+/// The position whose leaf this is, when the shard has it in a seal.
+async fn sealed_as(pool: &PgPool, shard: Shard, leaf: &Leaf) -> Result<Option<i64>> {
+    Ok(sqlx::query_scalar(
         "SELECT after + (position($2::bytea IN leaves) - 1) / $3 + 1 FROM seals \
          WHERE shard = $1 AND position($2::bytea IN leaves) % $3 = 1 ORDER BY through LIMIT 1",
     )
@@ -355,8 +355,7 @@ async fn sealed_as(pool: &PgPool, shard: Shard, leaf: &Leaf) -> Result<Option<Pl
     .bind(leaf.as_slice())
     .bind(LEAF_BYTES as i32)
     .fetch_optional(pool)
-    .await?;
-    Ok(position.map(|position| Place { shard, position }))
+    .await?)
 }
 
 /// The first position after `from` and up to `to` that has no event.
