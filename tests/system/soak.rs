@@ -1,8 +1,10 @@
 //! A minute of everything at once while processes are killed at random: afterwards all is there,
 //! once.
 //!
-//! API and worker are processes of their own, the platform is played in the test and survives. The
-//! seed is printed; `HUB_SEED` repeats the choices (not the races), `HUB_SOAK_SECONDS` makes it last.
+//! API and worker are processes of their own, the platform is played in the test and survives. It
+//! delivers webhooks twice and in the wrong order, and now and then takes a message and never says
+//! so. The seed is printed; `HUB_SEED` repeats the choices (not the races), `HUB_SOAK_SECONDS` makes
+//! it last.
 
 use std::collections::{HashMap, HashSet};
 use std::process::{Child, Command, Output};
@@ -235,11 +237,23 @@ async fn whatever_is_killed_all_is_there_once() {
         ("PORT", port.to_string()),
         ("HUB_ACCESS_TTL_SECONDS", "604800".to_owned()),
         ("HUB_RECONCILE_WINDOW_SECONDS", "35".to_owned()),
+        ("HUB_HTTP_TIMEOUT_MS", "2000".to_owned()),
     ]);
     assert!(hub(&settings, &["migrate"]).status.success());
     let mut roles = Roles::start(settings.clone());
     let scene = set(World::elsewhere(port, sandbox), lasts).await;
 
+    for (op, mode, rate) in [
+        ("webhook", "duplicate", 0.3),
+        ("webhook", "reorder", 0.1),
+        ("send", "accept_no_reply", 0.05),
+    ] {
+        let seed = dice.below(u64::MAX);
+        let fault = json!({
+            "platform": "facebook", "op": op, "mode": mode, "rate": rate, "seed": seed,
+        });
+        scene.world.fault(fault).await;
+    }
     let traffic = (
         tokio::spawn(customers(scene.clone(), Dice(dice.below(u64::MAX)))),
         [0, 1].map(|n| {
@@ -270,6 +284,8 @@ async fn whatever_is_killed_all_is_there_once() {
     );
     assert!(taken > 0 && accepted > 0 && marks > 0, "there was traffic");
 
+    let faults = format!("{}/control/faults", scene.world.sandbox());
+    scene.world.http().delete(&faults).await.expect(200);
     let messages = settled(&scene, &told, &sends).await;
     check_messages(&scene, &messages, &told, &sends).await;
     let pool = sqlx::PgPool::connect(database.url()).await;
