@@ -2,8 +2,8 @@
 //! once.
 //!
 //! API and worker are processes of their own, the platform is played in the test and survives. It
-//! delivers webhooks twice and in the wrong order, and now and then takes a message and never says
-//! so. The seed is printed; `HUB_SEED` repeats the choices (not the races), `HUB_SOAK_SECONDS` makes
+//! delivers webhooks twice, in the wrong order or never, and now and then takes a message and does
+//! not say so: a send whose worker dies meanwhile, and whose echo is lost, stays unclear. The seed is printed; `HUB_SEED` repeats the choices (not the races), `HUB_SOAK_SECONDS` makes
 //! it last.
 
 use std::collections::{HashMap, HashSet};
@@ -79,6 +79,17 @@ impl Drop for Roles {
     }
 }
 
+/// What became of a customer's text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    /// The hub answered 200: it has it.
+    Taken,
+    /// The platform brings it until the hub has it.
+    ComesAgain,
+    /// The platform did not deliver it, or did not say.
+    Perhaps,
+}
+
 /// What takes part in the traffic.
 struct Scene {
     world: World,
@@ -97,16 +108,22 @@ impl Scene {
         format!("{}{path}", self.world.base())
     }
 
-    /// A customer writes; true when the hub took the webhook at once.
-    async fn incoming(&self, customer: u64, text: &str) -> bool {
+    /// A customer writes.
+    async fn incoming(&self, customer: u64, text: &str) -> Told {
         let body = json!({
             "platform": "facebook", "account": self.page,
             "from": { "id": format!("70{customer}"), "name": format!("Customer {customer}") },
             "text": text,
         });
         let url = format!("{}/control/incoming", self.world.sandbox());
-        let answer = self.world.http().post_or_none(&url, &body).await;
-        answer.is_some_and(|answer| answer.body["status"] == json!(200))
+        let Some(answer) = self.world.http().post_or_none(&url, &body).await else {
+            return Told::Perhaps;
+        };
+        match (answer.body["status"].as_u64(), &answer.body["outcome"]) {
+            (Some(200), _) => Told::Taken,
+            (_, outcome) if outcome == "dropped" => Told::Perhaps,
+            _ => Told::ComesAgain,
+        }
     }
 
     /// Everything the user sees, thread by thread; `None` when the API did not answer.
@@ -129,14 +146,13 @@ impl Scene {
     }
 }
 
-/// Customers write all the time. Every text, and whether the hub answered 200 at once: the platform
-/// comes again with the others.
-async fn customers(scene: Arc<Scene>, mut dice: Dice) -> Vec<(String, bool)> {
+/// Customers write all the time.
+async fn customers(scene: Arc<Scene>, mut dice: Dice) -> Vec<(String, Told)> {
     let mut told = Vec::new();
     while scene.goes_on() {
         let text = format!("in {}", told.len());
-        let taken = scene.incoming(dice.below(CUSTOMERS), &text).await;
-        told.push((text, taken));
+        let became = scene.incoming(dice.below(CUSTOMERS), &text).await;
+        told.push((text, became));
         dice.pause(10, 60).await;
     }
     told
@@ -236,7 +252,7 @@ async fn whatever_is_killed_all_is_there_once() {
     settings.extend([
         ("PORT", port.to_string()),
         ("HUB_ACCESS_TTL_SECONDS", "604800".to_owned()),
-        ("HUB_RECONCILE_WINDOW_SECONDS", "35".to_owned()),
+        ("HUB_RECONCILE_WINDOW_SECONDS", "10".to_owned()),
         ("HUB_HTTP_TIMEOUT_MS", "2000".to_owned()),
     ]);
     assert!(hub(&settings, &["migrate"]).status.success());
@@ -246,7 +262,8 @@ async fn whatever_is_killed_all_is_there_once() {
     for (op, mode, rate) in [
         ("webhook", "duplicate", 0.3),
         ("webhook", "reorder", 0.1),
-        ("send", "accept_no_reply", 0.05),
+        ("webhook", "drop", 0.2),
+        ("send", "accept_no_reply", 0.3),
     ] {
         let seed = dice.below(u64::MAX);
         let fault = json!({
@@ -265,7 +282,8 @@ async fn whatever_is_killed_all_is_there_once() {
     let mut kills = HashMap::new();
     while scene.goes_on() {
         dice.pause(1_000, 5_000).await;
-        let role = roles.kill(dice.below(2) as usize);
+        // The worker more often: it is the one that has calls under way.
+        let role = roles.kill(dice.below(3).min(1) as usize);
         *kills.entry(role).or_insert(0) += 1;
     }
     let told = traffic.0.await.expect("customers");
@@ -274,7 +292,7 @@ async fn whatever_is_killed_all_is_there_once() {
         sends.extend(answers.await.expect("answers"));
     }
     let marks = traffic.2.await.expect("reading");
-    let taken = told.iter().filter(|(_, taken)| *taken).count();
+    let taken = told.iter().filter(|(_, it)| *it == Told::Taken).count();
     let accepted = sends.iter().filter(|(_, accepted)| *accepted).count();
     eprintln!(
         "killed {kills:?}; {} webhooks, {taken} taken at once; {} sends, {accepted} accepted; \
@@ -313,7 +331,7 @@ async fn set(world: World, lasts: Duration) -> Arc<Scene> {
         until: Instant::now(),
     };
     for customer in 0..CUSTOMERS {
-        assert!(scene.incoming(customer, "hello").await);
+        assert_eq!(scene.incoming(customer, "hello").await, Told::Taken);
     }
     scene.conversations = eventually("conversations", Duration::from_secs(30), async || {
         let answer = scene.user.get("/api/conversations").await;
@@ -337,8 +355,8 @@ async fn set(world: World, lasts: Duration) -> Arc<Scene> {
 }
 
 /// Waits until every text is there and no send is under way any more. The platform comes again with
-/// what the hub did not take, so nothing that was written may be lost.
-async fn settled(scene: &Scene, told: &[(String, bool)], sends: &[(String, bool)]) -> Vec<Value> {
+/// what the hub did not take, so nothing of that may be lost either.
+async fn settled(scene: &Scene, told: &[(String, Told)], sends: &[(String, bool)]) -> Vec<Value> {
     eventually("everything is settled", SETTLED_WITHIN, async || {
         tokio::time::sleep(Duration::from_millis(500)).await;
         let Some(messages) = scene.messages().await else {
@@ -348,11 +366,11 @@ async fn settled(scene: &Scene, told: &[(String, bool)], sends: &[(String, bool)
             .iter()
             .filter_map(|it| it["content"].as_str())
             .collect();
+        let comes = told.iter().filter(|(_, it)| *it != Told::Perhaps);
         let accepted = sends.iter().filter(|(_, accepted)| *accepted);
-        let missing: Vec<&String> = told
-            .iter()
-            .chain(accepted)
+        let missing: Vec<&String> = comes
             .map(|(text, _)| text)
+            .chain(accepted.map(|(text, _)| text))
             .filter(|text| !there.contains(text.as_str()))
             .collect();
         let under_way: Vec<&Value> = messages
@@ -374,7 +392,7 @@ async fn settled(scene: &Scene, told: &[(String, bool)], sends: &[(String, bool)
 async fn check_messages(
     scene: &Scene,
     messages: &[Value],
-    told: &[(String, bool)],
+    told: &[(String, Told)],
     sends: &[(String, bool)],
 ) {
     let mut shown: HashMap<&str, Vec<&Value>> = HashMap::new();
@@ -386,10 +404,11 @@ async fn check_messages(
         shown.remove("hello").map(|it| it.len() as u64),
         Some(CUSTOMERS)
     );
-    for (text, _) in told {
+    for (text, became) in told {
         let shown = shown.remove(text.as_str()).unwrap_or_default();
-        assert_eq!(shown.len(), 1, "{text}: {shown:?}");
-        assert_eq!(shown[0]["isOutgoing"], false, "{text}");
+        let fits = shown.len() == 1 || (shown.is_empty() && *became == Told::Perhaps);
+        assert!(fits, "{text} was {became:?}: {shown:?}");
+        assert!(shown.iter().all(|it| it["isOutgoing"] == false), "{text}");
     }
     let mut effects: HashMap<String, usize> = HashMap::new();
     for sent in scene.world.sent(&scene.page).await {
