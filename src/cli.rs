@@ -41,15 +41,20 @@ pub enum Verb {
         #[command(flatten)]
         wishes: Wishes,
     },
-    /// Rebuild a read model beside the live one, compare, name the rows that differ, and drop it.
+    /// Check read models against the log, or the log against its seals; name what differs.
     ///
-    /// Changes nothing that anybody sees. Ends with 1 when something differs. Needs DATABASE_URL
-    /// and nothing else.
+    /// A read model is built again beside the live one, compared and dropped. The log is compared
+    /// with the hashes it was sealed with: what was altered, removed or moved is named. Changes
+    /// nothing that anybody sees. Ends with 1 when something differs. Needs DATABASE_URL; with
+    /// ENCRYPTION_KEY it is also checked that this installation has made the seals.
     #[command(after_help = PRIVATE_DATABASE)]
     Verify {
-        /// Which read model.
-        which: Which,
-        /// Print the certificate as JSON, one line for each read model.
+        /// What to check.
+        what: What,
+        /// With `log` or `all`: compare with seals that `hub seals export` wrote, too.
+        #[arg(long, value_name = "FILE")]
+        against: Option<PathBuf>,
+        /// Print what was found as JSON, one line for each read model and one for the log.
         #[arg(long)]
         json: bool,
     },
@@ -63,6 +68,9 @@ pub enum Verb {
         #[command(flatten)]
         wishes: BenchWishes,
     },
+    /// Take seals of the log out of the database, to be kept where nobody can change them.
+    #[command(subcommand)]
+    Seals(Seals),
     /// Show what the hub makes of a platform's raw body, one JSON object per fact. Touches nothing.
     Translate {
         /// Whose body it is.
@@ -89,6 +97,35 @@ pub enum Which {
     Inbox,
     /// All of them, one after the other.
     All,
+}
+
+/// What can be checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum What {
+    /// Connected accounts.
+    Accounts,
+    /// Conversations, messages and unread counts.
+    Inbox,
+    /// The event log itself.
+    Log,
+    /// The read models and the log, one after the other.
+    All,
+}
+
+/// What can be done with seals.
+#[derive(Subcommand)]
+pub enum Seals {
+    /// Write seals as JSON, one a line. Needs DATABASE_URL and nothing else.
+    #[command(after_help = PRIVATE_DATABASE)]
+    Export {
+        /// Only the newest seal of each shard, without the leaves: enough to see that something
+        /// was changed, small enough for a mail or a notary.
+        #[arg(long)]
+        heads: bool,
+        /// Write to this file, which must not exist yet, instead of standard output.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
 }
 
 /// What `hub replay` does besides, or instead.

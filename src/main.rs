@@ -6,13 +6,15 @@ mod demo;
 mod dev;
 mod replay;
 mod roles;
+mod seals;
 mod shutdown;
 mod translate;
+mod verify;
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use cli::{Cli, Verb};
+use cli::{Cli, Seals, Verb};
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().verb.unwrap_or(Verb::Dev) {
@@ -23,8 +25,13 @@ fn main() -> ExitCode {
         Verb::Settings => roles::settings(),
         Verb::Schedules => roles::schedules(),
         Verb::Replay { which, wishes } => replay::run(which, &wishes),
-        Verb::Verify { which, json } => replay::verify(which, json),
         Verb::Bench { which, wishes } => bench::run(which, &wishes),
+        Verb::Verify {
+            what,
+            against,
+            json,
+        } => verify::run(what, against.as_deref(), json),
+        Verb::Seals(Seals::Export { heads, out }) => seals::export(heads, out.as_deref()),
         Verb::Translate {
             platform,
             file,

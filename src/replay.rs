@@ -1,4 +1,5 @@
-//! `hub replay` and `hub verify`: rebuilding read models, and saying what came of it.
+//! `hub replay`: rebuilding read models, and saying what came of it. `hub verify` does the same and
+//! keeps nothing.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::Mutex;
@@ -34,12 +35,15 @@ pub fn run(which: Which, wishes: &Wishes) -> Result<()> {
     } else {
         End::Switch
     };
-    rebuild(which, end, wishes.json)
-}
-
-/// `hub verify`
-pub fn verify(which: Which, json: bool) -> Result<()> {
-    rebuild(which, End::Drop, json)
+    let settings = roles::load(Role::Migrate)?;
+    roles::runtime()?.block_on(async {
+        let pool = connect(&settings).await?;
+        let different = rebuild(&pool, &projections(which), end, wishes.json).await?;
+        if !different.is_empty() && end != End::SwitchDespiteDifferences {
+            bail!("{}", differs(&different));
+        }
+        Ok(())
+    })
 }
 
 fn projections(which: Which) -> Vec<Projection> {
@@ -50,40 +54,45 @@ fn projections(which: Which) -> Vec<Projection> {
     }
 }
 
-async fn connect(settings: &hub_config::Settings) -> Result<PgPool> {
+/// Connections for rebuilding.
+pub async fn connect(settings: &hub_config::Settings) -> Result<PgPool> {
     let url = settings.database.url.clone();
     let url = url.context("DATABASE_URL is not set")?;
     Ok(hub_store::connect(&url, CONNECTIONS).await?)
 }
 
-fn rebuild(which: Which, end: End, json: bool) -> Result<()> {
-    let settings = roles::load(Role::Migrate)?;
-    roles::runtime()?.block_on(async {
-        let pool = connect(&settings).await?;
-        let mut different = Vec::new();
-        for projection in projections(which) {
-            let bar = Bar::new(projection.name());
-            let outcome =
-                generation::rebuild(&pool, projection, end, &|progress| bar.draw(progress)).await;
-            bar.clear();
-            let certificate = outcome?;
-            if json {
-                println!("{}", serde_json::to_string(&certificate)?);
-            } else {
-                print!("{}", text(&certificate));
-            }
-            if certificate.verdict == Verdict::Different {
-                different.push(certificate.projection);
-            }
+/// Rebuilds these one after the other and prints their certificates. Returns those that differ.
+pub async fn rebuild(
+    pool: &PgPool,
+    projections: &[Projection],
+    end: End,
+    json: bool,
+) -> Result<Vec<&'static str>> {
+    let mut different = Vec::new();
+    for projection in projections {
+        let bar = Bar::new(projection.name());
+        let outcome =
+            generation::rebuild(pool, *projection, end, &|progress| bar.draw(progress)).await;
+        bar.clear();
+        let certificate = outcome?;
+        if json {
+            println!("{}", serde_json::to_string(&certificate)?);
+        } else {
+            print!("{}", text(&certificate));
         }
-        if !different.is_empty() && end != End::SwitchDespiteDifferences {
-            bail!(
-                "what was rebuilt differs from what is live: {}",
-                different.join(", ")
-            );
+        if certificate.verdict == Verdict::Different {
+            different.push(certificate.projection);
         }
-        Ok(())
-    })
+    }
+    Ok(different)
+}
+
+/// The sentence about read models that differ.
+pub fn differs(different: &[&str]) -> String {
+    format!(
+        "what was rebuilt differs from what is live: {}",
+        different.join(", ")
+    )
 }
 
 fn tidy(which: Which, wishes: &Wishes) -> Result<()> {

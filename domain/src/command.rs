@@ -1,4 +1,7 @@
 //! Raw input that still has to be decided on: what the API appends and the worker works through.
+//!
+//! A stored shape never changes, because a worker of the next version reads what an API of this one
+//! has accepted: a new shape is a new kind. The golden files say so.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};

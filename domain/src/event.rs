@@ -2,13 +2,17 @@
 //!
 //! An event is past tense, never changes, and carries what a fold needs and nothing more. Personal
 //! content is [`Sealed`]: opaque here, readable only with the owner's data key. No event holds a
-//! credential. Old shapes are upcast when read ([`Event::read`]), never rewritten.
+//! credential. Old shapes are brought up to the current one when read ([`UPCASTS`]), never rewritten.
+
+mod upcast;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::id::{AccountId, ConversationId, MessageId, SessionId, UserId};
 use crate::platform::Platform;
+
+pub use upcast::{UPCASTS, Upcast, read_as};
 
 /// Personal content sealed under its owner's data key, as text. The domain never opens it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -421,6 +425,16 @@ pub enum ReadError {
         /// The stored schema version.
         schema: i16,
     },
+    /// A schema that this build has forgotten how to bring up to the current one.
+    #[error("event {kind} schema {schema} has no way up to schema {current}")]
+    NoWayUp {
+        /// The stored kind.
+        kind: String,
+        /// The stored schema version, or the one it got to.
+        schema: i16,
+        /// The version this build writes.
+        current: i16,
+    },
     /// The payload does not have the shape of its kind.
     #[error("event {kind} schema {schema} is malformed: {source}")]
     Malformed {
@@ -463,10 +477,9 @@ macro_rules! events {
 
             /// Reads a stored event, bringing old shapes up to the current one.
             pub fn read(kind: &str, schema: i16, payload: &str) -> Result<Self, ReadError> {
-                match (kind, schema) {
-                    $((stringify!($name), $schema) => serde_json::from_str(payload)
-                        .map(Self::$name)
-                        .map_err(|source| ReadError::Malformed { kind: kind.to_owned(), schema, source }),)*
+                match kind {
+                    $(stringify!($name) =>
+                        read_as(UPCASTS, kind, schema, $schema, payload).map(Self::$name),)*
                     _ => Err(ReadError::NeedsNewerCode { kind: kind.to_owned(), schema }),
                 }
             }

@@ -65,6 +65,20 @@ pub const REBUILD_SHARDS_MAX: usize = 2;
 /// comparison stands: hashing more would make a moment noticeable.
 pub const SWITCH_ROWS_MAX: i64 = 20_000;
 
+/// Events one seal covers at most; a shard with as many unsealed ones is sealed at once. At 16 bytes
+/// each a seal's leaves stay one small read.
+pub const SEAL_EVENTS_MAX: i64 = 1_024;
+
+/// An event that has waited this long is sealed, however few there are.
+pub const SEAL_AGE_MAX: Duration = Duration::from_secs(10);
+
+/// Pause between two looks for something to seal: nobody waits for a seal.
+pub const SEAL_PAUSE: Duration = Duration::from_secs(1);
+
+/// A seal made this long after its events is mentioned by `hub verify log`: the worker stood still,
+/// or somebody took seals away and let them be made again.
+pub const SEAL_LATE: Duration = Duration::from_secs(3_600);
+
 /// Differing rows that a certificate names.
 pub const DIFFERENCES_MAX: usize = 20;
 

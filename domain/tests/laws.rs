@@ -2,6 +2,8 @@
 //!
 //! proptest prints the smallest history that breaks a law, and a seed to find it again.
 
+#[path = "laws/commands.rs"]
+mod commands;
 #[path = "laws/events.rs"]
 mod events;
 #[path = "laws/history.rs"]

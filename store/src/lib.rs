@@ -6,6 +6,7 @@
 //! - [`checkpoint`]: how reactors remember how far they are
 //! - [`project`]: folding batches into read-model tables
 //! - [`generation`]: rebuilding them beside the live ones, with a proof of equality
+//! - [`seal`]: a chain of hashes over the log, so that nobody changes it unnoticed
 //! - [`query`] over [`entity`]: reading them, for the API
 //! - [`jobs`]: work with a due time, behind apalis's storage seam
 //! - [`peer`]: what the log's speed is measured against
@@ -31,6 +32,7 @@ pub mod project;
 pub mod query;
 pub mod read;
 pub mod schema;
+pub mod seal;
 pub mod session;
 pub mod signal;
 pub mod vault;

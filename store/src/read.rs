@@ -7,22 +7,85 @@ use chrono::{DateTime, Utc};
 use hub_domain::envelope::{Meta, Recorded};
 use hub_domain::event::Event;
 use hub_domain::id::{Place, Shard, StreamId};
+use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row};
-use uuid::Uuid;
 
 use crate::error::{Error, Result};
 
-/// The events after a position, at most `limit`.
-///
-/// The range is bounded on both sides, which is exact because positions are dense, and lets the
-/// planner touch one partition of a divided table. The head comes with the events, in one snapshot:
-/// without it, a log that lost its end (or everything within one step) would look like one in which
-/// nothing happens, and its readers would wait for ever.
+/// An event as it is stored: nothing of it is decoded.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// Shard and position.
+    pub place: Place,
+    /// The stream.
+    pub stream: StreamId,
+    /// 1, 2, 3, … in the stream.
+    pub version: i64,
+    /// The name of its kind.
+    pub kind: String,
+    /// The schema version of its payload.
+    pub schema: i16,
+    /// The payload, exactly the text that was written.
+    pub payload: String,
+    /// Who and what caused it, exactly the text that was written.
+    pub meta: String,
+    /// When it was appended, by the database's clock.
+    pub recorded_at: DateTime<Utc>,
+}
+
+impl Stored {
+    /// From the columns position, stream, version, kind, schema, payload, meta, recorded_at.
+    pub(crate) fn from_row(shard: Shard, row: &PgRow) -> Result<Self> {
+        Ok(Self {
+            place: Place {
+                shard,
+                position: row.try_get(0)?,
+            },
+            stream: StreamId(row.try_get(1)?),
+            version: row.try_get(2)?,
+            kind: row.try_get(3)?,
+            schema: row.try_get(4)?,
+            payload: row.try_get(5)?,
+            meta: row.try_get(6)?,
+            recorded_at: row.try_get(7)?,
+        })
+    }
+
+    fn decode(self) -> Result<Recorded> {
+        let place = self.place;
+        Ok(Recorded {
+            place,
+            stream: self.stream,
+            version: self.version,
+            event: Event::read(&self.kind, self.schema, &self.payload)
+                .map_err(|source| Error::Unreadable { place, source })?,
+            meta: serde_json::from_str::<Meta>(&self.meta).unwrap_or_default(),
+            recorded_at: self.recorded_at,
+        })
+    }
+}
+
+/// The events after a position, at most `limit`. One that this build cannot read is an error.
 pub async fn after(
     executor: impl sqlx::PgExecutor<'_>,
     from: Place,
     limit: i64,
 ) -> Result<Vec<Recorded>> {
+    let stored = stored_after(executor, from, limit).await?;
+    stored.into_iter().map(Stored::decode).collect()
+}
+
+/// The same events as they are stored, of whatever kind.
+///
+/// The range is bounded on both sides, which is exact because positions are dense, and lets the
+/// planner touch one partition of a divided table. The head comes with the events, in one snapshot:
+/// without it, a log that lost its end (or everything within one step) would look like one in which
+/// nothing happens, and its readers would wait for ever.
+pub async fn stored_after(
+    executor: impl sqlx::PgExecutor<'_>,
+    from: Place,
+    limit: i64,
+) -> Result<Vec<Stored>> {
     let rows = sqlx::query(
         "SELECT e.position, e.stream, e.version, e.kind, e.schema, e.payload::text, \
                 e.meta::text, e.recorded_at, s.head \
@@ -39,30 +102,12 @@ pub async fn after(
     let mut head = from.position;
     for row in rows {
         head = row.try_get(8)?;
-        let Some(position) = row.try_get(0)? else {
+        if row.try_get::<Option<i64>, _>(0)?.is_none() {
             break;
-        };
-        let place = Place {
-            shard: from.shard,
-            position,
-        };
-        expect_next(from, events.len(), place)?;
-        let stream: Uuid = row.try_get(1)?;
-        let version: i64 = row.try_get(2)?;
-        let kind: String = row.try_get(3)?;
-        let schema: i16 = row.try_get(4)?;
-        let payload: String = row.try_get(5)?;
-        let meta: String = row.try_get(6)?;
-        let recorded_at: DateTime<Utc> = row.try_get(7)?;
-        events.push(Recorded {
-            place,
-            stream: StreamId(stream),
-            version,
-            event: Event::read(&kind, schema, &payload)
-                .map_err(|source| Error::Unreadable { place, source })?,
-            meta: serde_json::from_str::<Meta>(&meta).unwrap_or_default(),
-            recorded_at,
-        });
+        }
+        let event = Stored::from_row(from.shard, &row)?;
+        expect_next(from, events.len(), event.place)?;
+        events.push(event);
     }
     expect_all(from, events.len(), head.min(from.position + limit))?;
     Ok(events)

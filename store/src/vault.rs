@@ -22,6 +22,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
+use crate::seal::SealKey;
 
 const PREFIX: &str = "h1.";
 
@@ -98,26 +99,33 @@ impl DataKey {
     }
 }
 
+/// The installation's key as 32 bytes: as it is when it has that length, else hashed.
+pub(crate) fn installation_key(encryption_key: &Secret) -> [u8; 32] {
+    let bytes = encryption_key.expose().as_bytes();
+    match bytes.try_into() {
+        Ok(exact) => exact,
+        Err(_) => Sha256::digest(bytes).into(),
+    }
+}
+
 /// Finds, makes and caches data keys.
 #[derive(Clone)]
 pub struct Vault {
     pool: PgPool,
     sharding: Sharding,
     installation: DataKey,
+    seals: SealKey,
     cache: Arc<RwLock<HashMap<Uuid, (DataKey, Instant)>>>,
 }
 
 impl Vault {
     pub(crate) fn new(pool: PgPool, sharding: Sharding, encryption_key: &Secret) -> Self {
-        let bytes = encryption_key.expose().as_bytes();
-        let key: [u8; 32] = match bytes.try_into() {
-            Ok(exact) => exact,
-            Err(_) => Sha256::digest(bytes).into(),
-        };
+        let key = installation_key(encryption_key);
         Self {
             pool,
             sharding,
             installation: DataKey::new(&key, Uuid::nil()).expect("32 bytes are a key"),
+            seals: SealKey::new(encryption_key),
             cache: Arc::default(),
         }
     }
@@ -125,6 +133,11 @@ impl Vault {
     /// The installation's own key, for what belongs to no person (a successor token on its way).
     pub fn installation(&self) -> &DataKey {
         &self.installation
+    }
+
+    /// The key that says that this installation has sealed a part of the log.
+    pub fn seal_key(&self) -> &SealKey {
+        &self.seals
     }
 
     /// The key of a user, made when it is first asked for.

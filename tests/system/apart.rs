@@ -25,21 +25,7 @@ impl Apart {
         let base = format!("http://127.0.0.1:{}", ports[0]);
         let played = format!("http://127.0.0.1:{sandbox}");
         play(sandbox, &base).await;
-        let mut settings = vec![
-            ("DATABASE_URL", database.url().to_owned()),
-            ("HUB_ENV", "development".to_owned()),
-            ("HUB_HOST", "127.0.0.1".to_owned()),
-            ("HUB_SHARDS", "4".to_owned()),
-            ("HUB_DB_POOL_SIZE", "10".to_owned()),
-            ("WEBHOOK_BASE_URL", base),
-            ("JWT_SECRET", "access-secret-of-a-test".to_owned()),
-            ("JWT_REFRESH_SECRET", "refresh-secret-of-a-test".to_owned()),
-            ("ENCRYPTION_KEY", "encryption-key-of-a-test".to_owned()),
-            ("FACEBOOK_APP_ID", APP.0.to_owned()),
-            ("FACEBOOK_APP_SECRET", APP.1.to_owned()),
-            ("FACEBOOK_API_BASE", played.clone()),
-            ("FACEBOOK_DIALOG_BASE", played),
-        ];
+        let mut settings = settings(database.url(), &base, &played);
         if let Some(url) = redis_url {
             settings.push(("REDIS_URL", url.to_owned()));
         }
@@ -83,9 +69,31 @@ impl Drop for Apart {
     }
 }
 
+/// What every role is told: the database, the hub's own address, the platforms'.
+pub fn settings(database: &str, base: &str, played: &str) -> Vec<(&'static str, String)> {
+    [
+        ("DATABASE_URL", database),
+        ("HUB_ENV", "development"),
+        ("HUB_HOST", "127.0.0.1"),
+        ("HUB_SHARDS", "4"),
+        ("HUB_DB_POOL_SIZE", "10"),
+        ("WEBHOOK_BASE_URL", base),
+        ("JWT_SECRET", "access-secret-of-a-test"),
+        ("JWT_REFRESH_SECRET", "refresh-secret-of-a-test"),
+        ("ENCRYPTION_KEY", "encryption-key-of-a-test"),
+        ("FACEBOOK_APP_ID", APP.0),
+        ("FACEBOOK_APP_SECRET", APP.1),
+        ("FACEBOOK_API_BASE", played),
+        ("FACEBOOK_DIALOG_BASE", played),
+    ]
+    .map(|(name, value)| (name, value.to_owned()))
+    .to_vec()
+}
+
 const APP: (&str, &str) = ("845120034567890", "0f1e2d3c4b5a69788796a5b4c3d2e1f0");
 
-async fn play(port: u16, hub: &str) {
+/// Plays Facebook on this port, for a hub at this address.
+pub async fn play(port: u16, hub: &str) {
     let sandbox = hub_sandbox::Sandbox::new(&hub_sandbox::Options {
         hub_webhook_base: hub.to_owned(),
         facebook_app_id: APP.0.to_owned(),
@@ -101,7 +109,8 @@ async fn play(port: u16, hub: &str) {
     tokio::spawn(sandbox.serve(listener, std::future::pending()));
 }
 
-fn verb(verb: &str, settings: &[(&str, String)]) -> Child {
+/// Starts a verb of the hub.
+pub fn verb(verb: &str, settings: &[(&str, String)]) -> Child {
     Command::new(env!("CARGO_BIN_EXE_hub"))
         .arg(verb)
         .env_clear()

@@ -93,6 +93,11 @@ impl Client {
         self.must(self.http.patch(url)).await
     }
 
+    /// A PATCH whose answer may never come.
+    pub async fn patch_or_none(&self, url: &str) -> Option<Answer> {
+        self.run(self.http.patch(url)).await.ok()
+    }
+
     pub async fn post(&self, url: &str, body: &Value) -> Answer {
         self.must(self.json(self.http.post(url), body)).await
     }

@@ -7,5 +7,6 @@ mod garbage;
 mod live;
 mod replay;
 mod roles;
+mod soak;
 mod story;
 mod world;

@@ -32,6 +32,12 @@ pub trait Reactor: Clone + Send + Sync + 'static {
     /// Raised when there may be work.
     fn wakes_on(&self) -> Topic;
 
+    /// How long it rests between two sweeps, whatever is signalled meanwhile: for work that nobody
+    /// waits for.
+    fn rest(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// Shards one process works on at the same time. Each turn holds a database connection.
     fn shards_at_once(&self) -> usize {
         4
@@ -60,7 +66,7 @@ pub fn register<R: Reactor>(monitor: Monitor, reactor: R) -> Monitor {
             reactor.name(),
             std::process::id()
         ))
-        .backend(sweeps(listener, Arc::clone(&busy)))
+        .backend(sweeps(listener, Arc::clone(&busy), reactor.rest()))
         .catch_panic()
         .concurrency(1)
         .build(move |_: Sweep| {
@@ -83,12 +89,14 @@ pub fn register<R: Reactor>(monitor: Monitor, reactor: R) -> Monitor {
 fn sweeps(
     listener: Listener,
     busy: Arc<AtomicBool>,
+    rest: Duration,
 ) -> BoxStream<'static, std::result::Result<Sweep, Error>> {
     // The first sweep comes at once: there may be work from before the start.
     futures::stream::once(async { Ok(Sweep) })
         .chain(futures::stream::unfold(
             (listener, busy),
-            |(mut listener, busy)| async move {
+            move |(mut listener, busy)| async move {
+                tokio::time::sleep(rest).await;
                 let pause = if busy.load(Ordering::Relaxed) {
                     PAUSE_BUSY
                 } else {

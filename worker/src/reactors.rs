@@ -3,6 +3,7 @@
 pub mod dispatch;
 pub mod notify;
 pub mod project;
+pub mod seal;
 pub mod translate;
 
 use apalis::prelude::Monitor;
@@ -20,5 +21,6 @@ pub fn register(monitor: Monitor, context: &Context) -> Monitor {
         .fold(monitor, |monitor, projection| {
             run(monitor, project::Project::new(context.clone(), projection))
         });
+    let monitor = run(monitor, seal::Seal::new(context.clone()));
     run(monitor, notify::Notify::new(context.clone()))
 }

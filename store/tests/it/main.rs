@@ -22,6 +22,7 @@ mod projection;
 mod proxy;
 mod random;
 mod schedule;
+mod seals;
 mod sessions;
 mod unknown_outcome;
 mod world;

@@ -1,0 +1,165 @@
+//! Old shapes of events, brought up to the current one.
+//!
+//! A stored event never changes. When a kind gets another shape, its number in `events!` goes up,
+//! and a step from the number before is added to [`UPCASTS`]; steps are never removed. Reading an
+//! old event runs every step from its schema on. A step is a pure function from JSON to JSON and
+//! knows no payload type: types change, the step must go on doing the same.
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::ReadError;
+
+/// One step up, for one kind.
+#[derive(Clone, Copy, Debug)]
+pub struct Upcast {
+    /// The kind.
+    pub kind: &'static str,
+    /// The schema it takes; it gives the next.
+    pub from: i16,
+    /// What it does. It refuses what is not of its schema: handed on, that could pass for the next.
+    pub up: fn(Value) -> Result<Value, serde_json::Error>,
+}
+
+/// Every step there is. Empty, because no kind has had a second shape yet.
+pub const UPCASTS: &[Upcast] = &[];
+
+/// Reads the payload of a kind whose current schema is `current`. The current shape is read
+/// directly; older ones walk up through `upcasts`.
+pub fn read_as<T: DeserializeOwned>(
+    upcasts: &[Upcast],
+    kind: &str,
+    schema: i16,
+    current: i16,
+    payload: &str,
+) -> Result<T, ReadError> {
+    let malformed = |source| ReadError::Malformed {
+        kind: kind.to_owned(),
+        schema,
+        source,
+    };
+    if schema > current {
+        return Err(ReadError::NeedsNewerCode {
+            kind: kind.to_owned(),
+            schema,
+        });
+    }
+    if schema == current {
+        return serde_json::from_str(payload).map_err(malformed);
+    }
+    let mut value: Value = serde_json::from_str(payload).map_err(malformed)?;
+    for at in schema..current {
+        let step = upcasts
+            .iter()
+            .find(|step| step.kind == kind && step.from == at)
+            .ok_or_else(|| ReadError::NoWayUp {
+                kind: kind.to_owned(),
+                schema: at,
+                current,
+            })?;
+        value = (step.up)(value).map_err(malformed)?;
+    }
+    serde_json::from_value(value).map_err(malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+    use serde_json::json;
+
+    /// What has become of `{"name": "Mira Q"}` after two changes of mind.
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Renamed {
+        first: String,
+        last: Option<String>,
+        at: i64,
+    }
+
+    const STEPS: &[Upcast] = &[
+        Upcast {
+            kind: "Other",
+            from: 1,
+            up: |_| Ok(json!("a step of another kind")),
+        },
+        // Out of order on purpose: the numbers count.
+        Upcast {
+            kind: "Renamed",
+            from: 2,
+            up: |value| {
+                let mut it: serde_json::Map<String, Value> = serde_json::from_value(value)?;
+                it.insert("at".to_owned(), json!(0));
+                Ok(Value::Object(it))
+            },
+        },
+        Upcast {
+            kind: "Renamed",
+            from: 1,
+            up: |value| {
+                #[derive(Deserialize)]
+                struct Named {
+                    name: String,
+                }
+                let Named { name } = serde_json::from_value(value)?;
+                let mut words = name.splitn(2, ' ');
+                Ok(json!({ "first": words.next(), "last": words.next() }))
+            },
+        },
+    ];
+
+    fn read(schema: i16, payload: &str) -> Result<Renamed, ReadError> {
+        read_as(STEPS, "Renamed", schema, 3, payload)
+    }
+
+    #[test]
+    fn every_version_is_read_as_the_current_one() {
+        let mira = |at| Renamed {
+            first: "Mira".to_owned(),
+            last: Some("Q".to_owned()),
+            at,
+        };
+        assert_eq!(read(1, r#"{"name":"Mira Q"}"#).unwrap(), mira(0));
+        assert_eq!(read(2, r#"{"first":"Mira","last":"Q"}"#).unwrap(), mira(0));
+        let current = r#"{"first":"Mira","last":"Q","at":7}"#;
+        assert_eq!(read(3, current).unwrap(), mira(7));
+        assert_eq!(read(1, r#"{"name":"Mira"}"#).unwrap().last, None);
+    }
+
+    #[test]
+    fn the_future_asks_for_newer_code() {
+        for schema in [4, i16::MAX] {
+            let refused = read(schema, "{}").unwrap_err();
+            assert!(
+                matches!(refused, ReadError::NeedsNewerCode { .. }),
+                "{refused}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_does_not_have_the_shape_of_its_version_is_malformed() {
+        for (schema, payload) in [
+            (1, r#"{"first":"Mira"}"#),
+            (1, "[]"),
+            (2, r#"{"name":"Mira Q"}"#),
+            (3, r#"{"name":"Mira Q"}"#),
+            (1, "not json"),
+        ] {
+            match read(schema, payload).unwrap_err() {
+                ReadError::Malformed { schema: named, .. } => assert_eq!(named, schema),
+                other => panic!("{other}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_missing_step_is_said_and_not_jumped_over() {
+        for (steps, schema, stuck) in [(&STEPS[..2], 1, 1), (&STEPS[2..], 1, 2), (STEPS, 0, 0)] {
+            let read = read_as::<Renamed>(steps, "Renamed", schema, 3, r#"{"name":"Mira Q"}"#);
+            match read.unwrap_err() {
+                ReadError::NoWayUp { schema, .. } => assert_eq!(schema, stuck),
+                other => panic!("{other}"),
+            }
+        }
+    }
+}
