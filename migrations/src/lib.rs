@@ -8,6 +8,7 @@ mod m0001_log;
 mod m0002_side_tables;
 mod m0003_read_models;
 mod m0004_jobs;
+mod m0006_places;
 
 use sea_orm_migration::prelude::*;
 
@@ -22,6 +23,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0002_side_tables::Migration),
             Box::new(m0003_read_models::Migration),
             Box::new(m0004_jobs::Migration),
+            Box::new(m0006_places::Migration),
         ]
     }
 }
@@ -32,7 +34,8 @@ pub async fn run(pool: &sqlx::PgPool) -> Result<(), DbErr> {
     let connection =
         sea_orm_migration::sea_orm::SqlxPostgresConnector::from_sqlx_postgres_pool(pool.clone());
     let mut last = None;
-    for _ in 0..5 {
+    // The race may be lost once for every migration.
+    for _ in 0..Migrator::migrations().len() + 5 {
         match Migrator::up(&connection, None).await {
             Ok(()) => return Ok(()),
             // Another process is migrating: its tables or rows appear under us. Look again.

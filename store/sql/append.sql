@@ -1,7 +1,8 @@
 -- Appends a batch of events to any number of streams and shards of one database: all of it or none.
 --
 -- Locks are taken streams first, heads last; a head stays locked until the commit, so positions
--- have no gap and become visible in order. A stream that is not at its expected version makes the
+-- have no gap and become visible in order. Times go forward with them: a batch is stamped with the
+-- clock, but never earlier than the one before it in its shard. A stream that is not at its expected version makes the
 -- division fail and with it the whole statement; a key that exists violates its primary key. The
 -- caller then finds out which write was refused and sends the rest again.
 --
@@ -33,14 +34,16 @@ WITH wanted AS (
 ), heads AS (
     UPDATE shards s
     SET head = s.head + h.count
-        / CASE WHEN (SELECT count(*) FROM reached) = cardinality($2::uuid[]) THEN 1 ELSE 0 END
+        / CASE WHEN (SELECT count(*) FROM reached) = cardinality($2::uuid[]) THEN 1 ELSE 0 END,
+        stamped_at = greatest(s.stamped_at, clock_timestamp())
     FROM unnest($5::smallint[], $6::bigint[]) AS h (shard, count)
     WHERE s.shard = h.shard AND s.log = 'events'
-    RETURNING s.shard, s.head - h.count AS base
+    RETURNING s.shard, s.head - h.count AS base, s.stamped_at
 ), put AS (
-    INSERT INTO events (shard, position, stream, version, kind, schema, payload, meta)
+    INSERT INTO events (shard, position, stream, version, kind, schema, payload, meta,
+        recorded_at)
     SELECT e.shard, h.base + e.nth, e.stream, r.version - w.count + e.nth_of_stream,
-           e.kind, e.schema, e.payload::json, e.meta::json
+           e.kind, e.schema, e.payload::json, e.meta::json, h.stamped_at
     FROM unnest($7::smallint[], $8::bigint[], $9::uuid[], $10::bigint[],
                 $11::text[], $12::smallint[], $13::text[], $14::text[])
         AS e (shard, nth, stream, nth_of_stream, kind, schema, payload, meta)

@@ -4,6 +4,7 @@
 //!
 //! - [`append`], [`commands`], [`read`]: the log; [`group`] is how appends share a commit
 //! - [`checkpoint`]: how reactors remember how far they are
+//! - [`places`]: an index from streams to places in the log
 //! - [`project`]: folding batches into read-model tables
 //! - [`generation`]: rebuilding them beside the live ones, with a proof of equality
 //! - [`query`] over [`entity`]: reading them, for the API
@@ -25,6 +26,7 @@ pub mod group;
 pub mod jobs;
 pub mod login;
 pub mod oauth;
+pub mod places;
 pub mod project;
 pub mod query;
 pub mod read;

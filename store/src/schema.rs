@@ -12,10 +12,11 @@ pub const PROJECTIONS: [&str; 2] = ["accounts", "inbox"];
 pub const FIRST_GENERATION: i16 = 1;
 
 /// Reactors without read models, with the log they tail.
-pub const REACTORS: [(&str, &str); 3] = [
+pub const REACTORS: [(&str, &str); 4] = [
     ("translate", "commands"),
     ("dispatch", "events"),
     ("notify", "events"),
+    ("places", "events"),
 ];
 
 /// Migrates and, when the database is new, divides it into `shards` shards. The number is fixed

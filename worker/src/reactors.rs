@@ -2,6 +2,7 @@
 
 pub mod dispatch;
 pub mod notify;
+pub mod places;
 pub mod project;
 pub mod translate;
 
@@ -20,5 +21,6 @@ pub fn register(monitor: Monitor, context: &Context) -> Monitor {
         .fold(monitor, |monitor, projection| {
             run(monitor, project::Project::new(context.clone(), projection))
         });
+    let monitor = run(monitor, places::Places::new(context.clone()));
     run(monitor, notify::Notify::new(context.clone()))
 }

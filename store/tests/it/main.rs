@@ -17,6 +17,7 @@ mod jobs;
 mod keys;
 mod old_snapshot;
 mod outage;
+mod past;
 mod plaintext;
 mod projection;
 mod proxy;
