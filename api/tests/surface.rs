@@ -15,6 +15,8 @@ mod hub;
 mod inbox;
 #[path = "surface/page.rs"]
 mod page;
+#[path = "surface/past.rs"]
+mod past;
 #[path = "surface/sending.rs"]
 mod sending;
 #[path = "surface/sessions.rs"]

@@ -63,6 +63,10 @@ pub const AS_OF_EVENTS_MAX: i64 = 200_000;
 /// Events that are folded at a time for a question about the past.
 pub const AS_OF_BATCH_MAX: i64 = 2_000;
 
+/// Events at the end of the log that a question about the past looks through because the index of
+/// places does not have them yet.
+pub const AS_OF_TAIL_MAX: i64 = 20_000;
+
 /// Questions about the past that one process folds at the same time.
 pub const AS_OF_AT_ONCE_MAX: usize = 2;
 

@@ -76,6 +76,7 @@ pub struct Store {
     bus: bus::Bus,
     events: group::Group<append::EventLog>,
     commands: group::Group<commands::CommandLog>,
+    past_turns: query::past::Turns,
 }
 
 impl Store {
@@ -99,6 +100,7 @@ impl Store {
             sharding,
             signals,
             bus,
+            past_turns: query::past::Turns::new(),
         })
     }
 
@@ -130,6 +132,11 @@ impl Store {
     /// Live changes on their way to sockets.
     pub fn bus(&self) -> &bus::Bus {
         &self.bus
+    }
+
+    /// Who may fold a past now.
+    pub(crate) fn past_turns(&self) -> &query::past::Turns {
+        &self.past_turns
     }
 
     /// True when the database answers within two seconds.

@@ -70,11 +70,13 @@ pub async fn streams(
 }
 
 /// How many events each of these streams has up to a position; streams without any are not named.
+/// Stops counting at `most`, all streams together.
 pub async fn count(
     pool: &PgPool,
     shard: Shard,
     streams: &[StreamId],
     to_position: i64,
+    most: i64,
 ) -> Result<HashMap<StreamId, i64>> {
     let indexed = checkpoint::position(pool, places::NAME, shard).await?;
     let rows: Vec<(Uuid, i64)> = sqlx::query_as(
@@ -84,12 +86,14 @@ pub async fn count(
              UNION ALL \
              SELECT stream FROM events \
              WHERE shard = $1 AND position > $4 AND position <= $3 AND stream = ANY ($2) \
+             LIMIT $5 \
          ) of GROUP BY stream",
     )
     .bind(shard.0)
     .bind(streams.iter().map(|stream| stream.0).collect::<Vec<_>>())
     .bind(to_position)
     .bind(indexed)
+    .bind(most)
     .fetch_all(pool)
     .await?;
     Ok(rows

@@ -123,7 +123,7 @@ async fn a_stream_is_read_whole_wherever_its_index_is() {
                 let id = stream(n.into());
                 let expected = of(&log, id, to);
                 assert_eq!(read_in_pages(pool, shard, id, to).await, expected);
-                let count = read::count(pool, shard, &[id], to).await.unwrap();
+                let count = read::count(pool, shard, &[id], to, 10_000).await.unwrap();
                 let counted = count.get(&id).copied().unwrap_or(0);
                 assert_eq!(counted, expected.len() as i64);
             }
