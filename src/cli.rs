@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hub_domain::platform::Platform;
+use hub_store::generation::Until;
 
 /// An event-sourced message hub: every platform in one log, one inbox, one API.
 #[derive(Parser)]
@@ -90,6 +91,11 @@ pub struct Wishes {
     /// Switch although rows differ: the fold changed on purpose, or live rows are damaged.
     #[arg(long, group = "instead")]
     pub accept_differences: bool,
+    /// Fold only up to a moment in the past, print what came of it, and keep it for a look by SQL: a
+    /// time as 2026-01-31T09:30:00Z, or the place of an event as 3-1042 (itself included). Never
+    /// switches; a later replay goes on from it.
+    #[arg(long, group = "instead", value_name = "TIME|PLACE")]
+    pub until: Option<Until>,
     /// Drop what runs that did not switch have built, and do nothing else.
     #[arg(long, group = "instead")]
     pub discard: bool,

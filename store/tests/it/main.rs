@@ -25,4 +25,5 @@ mod random;
 mod schedule;
 mod sessions;
 mod unknown_outcome;
+mod until;
 mod world;
