@@ -3,6 +3,8 @@
 mod cli;
 mod demo;
 mod dev;
+mod events;
+mod explain;
 mod replay;
 mod roles;
 mod shutdown;
@@ -23,6 +25,8 @@ fn main() -> ExitCode {
         Verb::Schedules => roles::schedules(),
         Verb::Replay { which, wishes } => replay::run(which, &wishes),
         Verb::Verify { which, json } => replay::verify(which, json),
+        Verb::Events(look) => events::run(look),
+        Verb::Explain { message, shown } => explain::run(message, shown),
         Verb::Translate {
             platform,
             file,

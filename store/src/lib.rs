@@ -8,6 +8,7 @@
 //! - [`project`]: folding batches into read-model tables
 //! - [`generation`]: rebuilding them beside the live ones, with a proof of equality
 //! - [`query`] over [`entity`]: reading them, for the API
+//! - [`inspect`], [`told`]: looking into the log, and when sockets were told
 //! - [`jobs`]: work with a due time, behind apalis's storage seam
 //! - [`vault`]: sealing what is personal or secret
 //! - [`login`], [`session`], [`oauth`], [`account`], [`answer`]: side tables
@@ -23,6 +24,7 @@ pub mod entity;
 pub mod error;
 pub mod generation;
 pub mod group;
+pub mod inspect;
 pub mod jobs;
 pub mod login;
 pub mod oauth;
@@ -33,6 +35,7 @@ pub mod read;
 pub mod schema;
 pub mod session;
 pub mod signal;
+pub mod told;
 pub mod vault;
 
 use std::time::Duration;

@@ -14,9 +14,7 @@ use hub_domain::limits::REBUILD_SHARDS_MAX;
 use serde::Serialize;
 use sqlx::PgPool;
 
-use super::{
-    Digest, HELD_PAUSE, HELD_TRIES, Pair, Report, Run, claim, compare, partition, too_many,
-};
+use super::{Digest, HELD_PAUSE, Pair, Report, Run, claim, compare, partition, too_many};
 use crate::checkpoint::{live_generation, live_position};
 use crate::error::{Error, Result};
 use crate::project::Projection;
