@@ -10,6 +10,7 @@
 
 mod rows;
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -182,8 +183,7 @@ impl Store {
             .map(|row| rows::message(moment.shard, row))
             .collect::<Result<Vec<_>>>()?;
         // The order of `newest_first`.
-        messages
-            .sort_by(|a, b| (b.sent_at, b.created_at, b.id).cmp(&(a.sent_at, a.created_at, a.id)));
+        messages.sort_by_key(|row| Reverse((row.sent_at, row.created_at, row.id)));
         let total = i64::try_from(messages.len()).unwrap_or(i64::MAX);
         Ok(PastThread::Was(
             Box::new(rows::conversation(moment.shard, row)),
