@@ -44,9 +44,8 @@ pub fn run(look: Look) -> Result<()> {
                 };
                 tail.narrow(shard)?;
                 tail.newest(since, i64::from(n)).await?;
-                while follow {
-                    tokio::time::sleep(FOLLOW_EVERY).await;
-                    tail.more().await?;
+                if follow {
+                    tail.follow().await?;
                 }
                 Ok(())
             }
@@ -202,6 +201,14 @@ impl Tail {
             Some(Until::Time(time)) => time,
         };
         Ok(read::position_at(&self.pool, head.shard, time).await?)
+    }
+
+    /// Goes on until stopped.
+    async fn follow(&mut self) -> Result<()> {
+        loop {
+            tokio::time::sleep(FOLLOW_EVERY).await;
+            self.more().await?;
+        }
     }
 
     /// Prints what has come since the last look.

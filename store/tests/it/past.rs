@@ -3,8 +3,8 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::join_all;
 use hub_domain::envelope::Recorded;
-use hub_domain::id::{Shard, StreamId};
-use hub_store::{Error, PgPool, Store, checkpoint, places, read};
+use hub_domain::id::{Place, Shard, StreamId};
+use hub_store::{Error, PgPool, Store, checkpoint, places, read, told};
 
 use crate::facts::{note, stream};
 use crate::random::Random;
@@ -178,4 +178,31 @@ async fn the_index_is_filled_again_from_nothing_and_does_not_pass_a_hole() {
     sqlx::query(hole).execute(pool).await.unwrap();
     let stepped = places::step(pool, shard).await;
     assert!(matches!(stepped, Err(Error::Corrupt { .. })), "{stepped:?}");
+}
+
+#[tokio::test]
+async fn what_was_told_is_found_by_its_events_until_it_is_forgotten() {
+    let world = World::new().await;
+    let (pool, shard) = (world.pool(), Shard(2));
+    let place = |position| Place { shard, position };
+    let mut connection = pool.acquire().await.unwrap();
+    for (after, through) in [(0, 3), (3, 4), (4, 9)] {
+        told::record(&mut connection, place(after), through)
+            .await
+            .unwrap();
+    }
+    let turn = async |position| {
+        let turn = told::of(pool, place(position)).await.unwrap();
+        turn.map(|turn| (turn.after, turn.through))
+    };
+    for (position, expected) in [(1, (0, 3)), (3, (0, 3)), (4, (3, 4)), (9, (4, 9))] {
+        assert_eq!(turn(position).await, Some(expected));
+    }
+    assert_eq!(turn(10).await, None, "not told yet");
+    let age = "UPDATE told SET at = at - interval '2 days' WHERE through < 9";
+    sqlx::query(age).execute(pool).await.unwrap();
+    let day = std::time::Duration::from_secs(86_400);
+    assert_eq!(told::prune(pool, day).await.unwrap(), 2);
+    assert_eq!(turn(4).await, None, "forgotten, and not in the next one");
+    assert_eq!(turn(5).await, Some((4, 9)));
 }
