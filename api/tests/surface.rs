@@ -9,6 +9,8 @@ mod around;
 mod bodies;
 #[path = "surface/connecting.rs"]
 mod connecting;
+#[path = "surface/history.rs"]
+mod history;
 #[path = "surface/hub.rs"]
 mod hub;
 #[path = "surface/inbox.rs"]
