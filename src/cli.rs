@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use hub_domain::id::Place;
 use hub_domain::platform::Platform;
+use hub_store::generation::Until;
+use uuid::Uuid;
 
 /// An event-sourced message hub: every platform in one log, one inbox, one API.
 #[derive(Parser)]
@@ -71,6 +74,17 @@ pub enum Verb {
     /// Take seals of the log out of the database, to be kept where nobody can change them.
     #[command(subcommand)]
     Seals(Seals),
+    /// Look into the log: newest events, one event, or a stream. Changes nothing.
+    #[command(subcommand, after_help = PRIVATE_DATABASE)]
+    Events(Look),
+    /// Tell everything that is known about one message, from raw input to socket frame.
+    #[command(after_help = PRIVATE_DATABASE)]
+    Explain {
+        /// The message's id, as the API shows it.
+        message: Uuid,
+        #[command(flatten)]
+        shown: Shown,
+    },
     /// Show what the hub makes of a platform's raw body, one JSON object per fact. Touches nothing.
     Translate {
         /// Whose body it is.
@@ -137,6 +151,11 @@ pub struct Wishes {
     /// Switch although rows differ: the fold changed on purpose, or live rows are damaged.
     #[arg(long, group = "instead")]
     pub accept_differences: bool,
+    /// Fold only up to a moment in the past, print what came of it, and keep it for a look by SQL: a
+    /// time as 2026-01-31T09:30:00Z, or the place of an event as 3-1042 (itself included). Never
+    /// switches; a later replay goes on from it.
+    #[arg(long, group = "instead", value_name = "TIME|PLACE")]
+    pub until: Option<Until>,
     /// Drop what runs that did not switch have built, and do nothing else.
     #[arg(long, group = "instead")]
     pub discard: bool,
@@ -176,4 +195,60 @@ pub struct BenchWishes {
     /// For the second process of a measurement.
     #[arg(long, hide = true)]
     pub beside: Option<String>,
+}
+
+/// How something stored is shown.
+#[derive(Args, Clone, Copy)]
+pub struct Shown {
+    /// Open what is sealed: texts, names, raw bodies. Needs ENCRYPTION_KEY.
+    #[arg(long)]
+    pub open: bool,
+    /// Print JSON, one object a line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `hub events` looks at.
+#[derive(Subcommand)]
+pub enum Look {
+    /// One event with all that is stored of it.
+    Show {
+        /// Its place, as 3-1042.
+        #[arg(value_parser = place)]
+        place: Place,
+        #[command(flatten)]
+        shown: Shown,
+    },
+    /// The newest events of all shards, oldest first; between shards the order is that of time.
+    Tail {
+        /// Only of this shard.
+        #[arg(long)]
+        shard: Option<i16>,
+        /// Only of this kind, as MessageReceived.
+        #[arg(long)]
+        kind: Option<String>,
+        /// Only after this moment: a time as 2026-01-31T09:30:00Z, or the place of an event.
+        #[arg(long, value_name = "TIME|PLACE")]
+        since: Option<Until>,
+        /// Go on with what comes, until stopped.
+        #[arg(long, short)]
+        follow: bool,
+        /// How many.
+        #[arg(short, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..))]
+        n: u16,
+        #[command(flatten)]
+        shown: Shown,
+    },
+    /// All events of a stream, in order.
+    Stream {
+        /// A conversation, an account, a session, a message, a user, or an e-mail address.
+        id: String,
+        #[command(flatten)]
+        shown: Shown,
+    },
+}
+
+fn place(text: &str) -> Result<Place, String> {
+    let unreadable = |()| "not a place like 3-1042".to_owned();
+    text.parse().map_err(unreadable)
 }

@@ -4,6 +4,8 @@ mod bench;
 mod cli;
 mod demo;
 mod dev;
+mod events;
+mod explain;
 mod replay;
 mod roles;
 mod seals;
@@ -32,6 +34,8 @@ fn main() -> ExitCode {
             json,
         } => verify::run(what, against.as_deref(), json),
         Verb::Seals(Seals::Export { heads, out }) => seals::export(heads, out.as_deref()),
+        Verb::Events(look) => events::run(look),
+        Verb::Explain { message, shown } => explain::run(message, shown),
         Verb::Translate {
             platform,
             file,

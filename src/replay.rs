@@ -1,14 +1,17 @@
-//! `hub replay`: rebuilding read models, and saying what came of it. `hub verify` does the same and
-//! keeps nothing.
+//! `hub replay`: rebuilding read models, or folding them up to a past moment, and saying what came of
+//! it. `hub verify` does the first and keeps nothing.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use chrono::SecondsFormat;
 use hub_config::Role;
 use hub_store::PgPool;
-use hub_store::generation::{self, Certificate, End, Fate, Progress, Verdict};
+use hub_store::generation::{
+    self, Certificate, End, Fate, Progress, Reconstruction, Until, Verdict,
+};
 use hub_store::project::Projection;
 
 use crate::cli::{Which, Wishes};
@@ -27,6 +30,9 @@ const BAR: usize = 24;
 pub fn run(which: Which, wishes: &Wishes) -> Result<()> {
     if wishes.discard || wishes.drop_old {
         return tidy(which, wishes);
+    }
+    if let Some(until) = wishes.until {
+        return reconstruct(which, until, wishes.json);
     }
     let end = if wishes.dry_run {
         End::Keep
@@ -93,6 +99,26 @@ pub fn differs(different: &[&str]) -> String {
         "what was rebuilt differs from what is live: {}",
         different.join(", ")
     )
+}
+
+fn reconstruct(which: Which, until: Until, json: bool) -> Result<()> {
+    let settings = roles::load(Role::Migrate)?;
+    roles::runtime()?.block_on(async {
+        let pool = connect(&settings).await?;
+        for projection in projections(which) {
+            let bar = Bar::new(projection.name());
+            let draw = |progress| bar.draw(progress);
+            let outcome = generation::reconstruct(&pool, projection, until, &draw).await;
+            bar.clear();
+            let past = outcome?;
+            if json {
+                println!("{}", serde_json::to_string(&past)?);
+            } else {
+                print!("{}", past_text(&past));
+            }
+        }
+        Ok(())
+    })
 }
 
 fn tidy(which: Which, wishes: &Wishes) -> Result<()> {
@@ -195,6 +221,44 @@ fn text(it: &Certificate) -> String {
         Fate::Dropped => format!("generation {} stays live; {} is gone", it.live, it.rebuilt),
     };
     lines.push(format!("  verdict        {verdict}; {fate}"));
+    lines.join("\n") + "\n"
+}
+
+/// A reconstruction for people.
+fn past_text(it: &Reconstruction) -> String {
+    let mut lines = vec![format!(
+        "{}: generation {} folded up to {}{}",
+        it.projection,
+        it.generation,
+        it.until.to_rfc3339_opts(SecondsFormat::Micros, true),
+        if it.resumed {
+            ", going on with an earlier run"
+        } else {
+            ""
+        }
+    )];
+    for table in &it.tables {
+        lines.push(format!(
+            "  {:14} {:>10} rows  {}  {}",
+            table.table,
+            table.digest.rows,
+            table.digest.hex(),
+            table.partition
+        ));
+    }
+    lines.push(format!(
+        "  reaches        {} events in {} shards",
+        it.reaches,
+        it.places.len()
+    ));
+    lines.push(format!(
+        "  folded         {} events in {:.1} s",
+        it.folded, it.seconds
+    ));
+    lines.push(format!(
+        "  fate           generation {} stays live; {} is kept until --discard",
+        it.live, it.generation
+    ));
     lines.join("\n") + "\n"
 }
 

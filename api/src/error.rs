@@ -170,8 +170,17 @@ impl Failing {
         }
     }
 
-    /// The problem a store error becomes: 503 when the same call may work in a moment.
+    /// The problem a store error becomes: 503 when the same call may work in a moment, 422 when it
+    /// asks for more than one call may.
     pub fn because(self, error: hub_store::Error) -> Problem {
+        if let hub_store::Error::TooMuch(most) = error {
+            let message = format!(
+                "This past takes more than {most} events to work out; an operator can build it \
+                 with `hub replay inbox --until`"
+            );
+            let status = StatusCode::UNPROCESSABLE_ENTITY;
+            return Problem::new(status, "PAST_TOO_LONG", message);
+        }
         if error.is_temporary() {
             tracing::warn!(
                 error = chain(&error),

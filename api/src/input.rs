@@ -10,6 +10,7 @@ use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::header::{CONTENT_LENGTH, EXPECT};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, Uri};
+use chrono::{DateTime, Datelike as _, NaiveDate, NaiveDateTime, NaiveTime, Utc};
 use futures::StreamExt as _;
 use hub_domain::limits::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX};
 use serde_json::{Map, Value};
@@ -234,6 +235,15 @@ impl Params {
         ))
     }
 
+    /// A parameter that is a time, if it is there.
+    pub fn time(&self, name: &'static str) -> Result<Option<DateTime<Utc>>, Problem> {
+        let time = self.get(name).map(|text| {
+            let message = format!("{name} must be an ISO 8601 time");
+            date_time(text).ok_or_else(|| Problem::field(name, message))
+        });
+        time.transpose()
+    }
+
     fn count(&self, name: &str) -> Result<Option<i64>, Problem> {
         let Some(text) = self.get(name) else {
             return Ok(None);
@@ -247,9 +257,55 @@ impl Params {
     }
 }
 
+/// An ISO 8601 time; without an offset it is UTC, without a time it is midnight.
+fn date_time(text: &str) -> Option<DateTime<Utc>> {
+    // The database has an end of time as well.
+    any_date_time(text).filter(|at| (0..=9999).contains(&at.year()))
+}
+
+fn any_date_time(text: &str) -> Option<DateTime<Utc>> {
+    // A plus sign that nobody encoded arrives as a space.
+    let text = text.replace(' ', "+");
+    if let Ok(at) = DateTime::parse_from_rfc3339(&text) {
+        return Some(at.to_utc());
+    }
+    let naive = NaiveDateTime::parse_from_str(&text, "%Y-%m-%dT%H:%M:%S%.f");
+    let midnight = || {
+        let date = NaiveDate::parse_from_str(&text, "%Y-%m-%d").ok()?;
+        Some(date.and_time(NaiveTime::MIN))
+    };
+    Some(naive.ok().or_else(midnight)?.and_utc())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::view;
+
+    #[test]
+    fn times_are_read_as_clients_write_them() {
+        let read = |text: &str| date_time(text).map(view::timestamp);
+        let at = Some("2026-01-31T09:30:00.123Z".to_owned());
+        assert_eq!(read("2026-01-31T09:30:00.123Z"), at);
+        assert_eq!(read("2026-01-31T10:30:00.123+01:00"), at);
+        assert_eq!(read("2026-01-31T10:30:00.123 01:00"), at);
+        assert_eq!(read("2026-01-31T09:30:00.123"), at);
+        assert_eq!(
+            read("2026-01-31"),
+            Some("2026-01-31T00:00:00.000Z".to_owned())
+        );
+        for odd in [
+            "",
+            "yesterday",
+            "1767225600",
+            "2026-13-01",
+            "2026-01-31T25:00:00Z",
+            "-20000-01-01",
+            "+20000-01-01",
+        ] {
+            assert_eq!(read(odd), None, "{odd}");
+        }
+    }
 
     #[test]
     fn pages_are_clamped_and_garbage_is_refused() {

@@ -9,12 +9,16 @@ mod around;
 mod bodies;
 #[path = "surface/connecting.rs"]
 mod connecting;
+#[path = "surface/history.rs"]
+mod history;
 #[path = "surface/hub.rs"]
 mod hub;
 #[path = "surface/inbox.rs"]
 mod inbox;
 #[path = "surface/page.rs"]
 mod page;
+#[path = "surface/past.rs"]
+mod past;
 #[path = "surface/sending.rs"]
 mod sending;
 #[path = "surface/sessions.rs"]

@@ -58,6 +58,26 @@ pub const REBUILD_BATCH_MAX: i64 = 2_000;
 /// [`REBUILD_SHARDS_MAX`].
 pub const BULK_EVENTS_MAX: i64 = 50_000;
 
+/// Events the index of places takes in one transaction: they are copied and not decoded.
+pub const PLACES_BATCH_MAX: i64 = 5_000;
+
+/// Events one question about the past may fold; what takes more is for `hub replay --until`.
+pub const AS_OF_EVENTS_MAX: i64 = 200_000;
+
+/// Events that are folded at a time for a question about the past.
+pub const AS_OF_BATCH_MAX: i64 = 2_000;
+
+/// Events at the end of the log that a question about the past looks through because the index of
+/// places does not have them yet.
+pub const AS_OF_TAIL_MAX: i64 = 20_000;
+
+/// Questions about the past that one process folds at the same time.
+pub const AS_OF_AT_ONCE_MAX: usize = 2;
+
+/// How long a question about the past waits for its turn, and for read models that are behind it. A
+/// client gives up after ten seconds.
+pub const AS_OF_WAIT_MAX: Duration = Duration::from_secs(4);
+
 /// Shards a rebuild works on at the same time, so that the live fold keeps its connections.
 pub const REBUILD_SHARDS_MAX: usize = 2;
 

@@ -9,6 +9,7 @@ mod m0002_side_tables;
 mod m0003_read_models;
 mod m0004_jobs;
 mod m0005_seals;
+mod m0006_places;
 mod m0009_totals;
 
 use sea_orm_migration::prelude::*;
@@ -25,6 +26,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0003_read_models::Migration),
             Box::new(m0004_jobs::Migration),
             Box::new(m0005_seals::Migration),
+            Box::new(m0006_places::Migration),
             Box::new(m0009_totals::Migration),
         ]
     }

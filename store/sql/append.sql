@@ -2,7 +2,8 @@
 --
 -- Heads are locked first, in ascending order, and stay locked until the commit: positions have no gap
 -- and become visible in order, and whoever wants a stream or a key of a shard waits for its head, so
--- that two processes cannot each hold what the other needs. A stream that is not at its expected
+-- that two processes cannot each hold what the other needs. Times go forward with the positions: a
+-- batch is stamped with the clock, but never earlier than the one before it in its shard. A stream that is not at its expected
 -- version makes the division fail and with it the whole statement; a key that exists violates its
 -- primary key. The caller then finds out which write was refused and sends the rest again.
 --
@@ -38,14 +39,16 @@ WITH held AS MATERIALIZED (
 ), heads AS (
     UPDATE shards s
     SET head = s.head + h.count
-        / CASE WHEN (SELECT count(*) FROM reached) = cardinality($2::uuid[]) THEN 1 ELSE 0 END
+        / CASE WHEN (SELECT count(*) FROM reached) = cardinality($2::uuid[]) THEN 1 ELSE 0 END,
+        stamped_at = greatest(s.stamped_at, clock_timestamp())
     FROM unnest($5::smallint[], $6::bigint[]) AS h (shard, count)
     WHERE s.shard = h.shard AND s.log = 'events'
-    RETURNING s.shard, s.head - h.count AS base
+    RETURNING s.shard, s.head - h.count AS base, s.stamped_at
 ), put AS (
-    INSERT INTO events (shard, position, stream, version, kind, schema, payload, meta)
+    INSERT INTO events (shard, position, stream, version, kind, schema, payload, meta,
+        recorded_at)
     SELECT e.shard, h.base + e.nth, e.stream, r.version - w.count + e.nth_of_stream,
-           e.kind, e.schema, e.payload::json, e.meta::json
+           e.kind, e.schema, e.payload::json, e.meta::json, h.stamped_at
     FROM unnest($7::smallint[], $8::bigint[], $9::uuid[], $10::bigint[],
                 $11::text[], $12::smallint[], $13::text[], $14::text[])
         AS e (shard, nth, stream, nth_of_stream, kind, schema, payload, meta)

@@ -1,6 +1,6 @@
 -- The messages a batch needs: by our id ($3), or by conversation and the platform's id ($4, $5).
--- One indexed lookup each, whatever the planner thinks of the table: a join would be free to read
--- the whole shard instead, and one condition with OR would do so.
+-- One indexed lookup each, whatever the planner thinks of the table: a join, or `= ANY`, would be
+-- free to read the whole shard instead, and one condition with OR would do so.
 SELECT m.id, m.conversation_id, m.platform_message_id, m.state, m.sender_id, m.sender_name, m.body,
     m.message_type, m.media, m.detail, m.outgoing, m.is_read, m.sent_at, m.delivered_at, m.seen_at,
     m.edited_at, m.deleted_at, m.reactions::text, m.attempts, m.retry_at, m.failure,

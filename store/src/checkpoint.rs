@@ -91,7 +91,7 @@ impl Turn {
     /// Moves the checkpoint and commits everything that was written in this turn.
     pub async fn finish(mut self, to: i64) -> Result<()> {
         let moved = sqlx::query(
-            "UPDATE checkpoints SET position = $5, updated_at = now() \
+            "UPDATE checkpoints SET position = $5, updated_at = clock_timestamp() \
              WHERE shard = $1 AND reactor = $2 AND generation = $3 AND position = $4",
         )
         .bind(self.from.shard.0)

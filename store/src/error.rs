@@ -49,6 +49,12 @@ pub enum Error {
     /// What was asked for cannot be done in this state; nothing happened.
     #[error("{0}")]
     Refused(String),
+    /// Something that follows the log, or a queue, is too far behind to wait for: come back later.
+    #[error("{0} is behind")]
+    Behind(&'static str),
+    /// The question takes more events than one question may; this many.
+    #[error("this past takes more than {0} events to work out")]
+    TooMuch(i64),
     /// Redis is configured and does not answer.
     #[error("Redis is not available: {0}")]
     Redis(#[from] redis::RedisError),
@@ -68,7 +74,7 @@ impl Error {
     pub fn is_temporary(&self) -> bool {
         matches!(
             self,
-            Self::Unavailable(_) | Self::Unknown(_) | Self::Busy | Self::Redis(_)
+            Self::Unavailable(_) | Self::Unknown(_) | Self::Busy | Self::Behind(_) | Self::Redis(_)
         )
     }
 }

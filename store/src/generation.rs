@@ -13,6 +13,7 @@ mod certificate;
 mod compare;
 mod partition;
 mod switch;
+mod until;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -31,6 +32,7 @@ pub use certificate::{
     Certificate, Compared, Difference, Digest, Fate, ShardProof, TableProof, Verdict,
 };
 pub use partition::{discard, drop_generation, drop_old};
+pub use until::{PastTable, Reconstruction, Until, reconstruct};
 
 /// How long a rebuild waits for another to end: one that was killed is gone in a moment.
 const CLAIM_TRIES: u32 = 20;

@@ -4,10 +4,12 @@
 //!
 //! - [`append`], [`commands`], [`read`]: the log; [`group`] is how appends share a commit
 //! - [`checkpoint`]: how reactors remember how far they are
+//! - [`places`]: an index from streams to places in the log
 //! - [`project`]: folding batches into read-model tables
 //! - [`generation`]: rebuilding them beside the live ones, with a proof of equality
 //! - [`seal`]: a chain of hashes over the log, so that nobody changes it unnoticed
 //! - [`query`] over [`entity`]: reading them, for the API
+//! - [`inspect`], [`told`]: looking into the log, and when sockets were told
 //! - [`jobs`]: work with a due time, behind apalis's storage seam
 //! - [`peer`]: what the log's speed is measured against
 //! - [`vault`]: sealing what is personal or secret
@@ -24,10 +26,12 @@ pub mod entity;
 pub mod error;
 pub mod generation;
 pub mod group;
+pub mod inspect;
 pub mod jobs;
 pub mod login;
 pub mod oauth;
 pub mod peer;
+pub mod places;
 pub mod project;
 pub mod query;
 pub mod read;
@@ -35,6 +39,7 @@ pub mod schema;
 pub mod seal;
 pub mod session;
 pub mod signal;
+pub mod told;
 pub mod vault;
 
 use std::time::Duration;
@@ -78,6 +83,7 @@ pub struct Store {
     bus: bus::Bus,
     events: group::Group<append::EventLog>,
     commands: group::Group<commands::CommandLog>,
+    past_turns: query::past::Turns,
 }
 
 impl Store {
@@ -101,6 +107,7 @@ impl Store {
             sharding,
             signals,
             bus,
+            past_turns: query::past::Turns::new(),
         })
     }
 
@@ -132,6 +139,11 @@ impl Store {
     /// Live changes on their way to sockets.
     pub fn bus(&self) -> &bus::Bus {
         &self.bus
+    }
+
+    /// Who may fold a past now.
+    pub(crate) fn past_turns(&self) -> &query::past::Turns {
+        &self.past_turns
     }
 
     /// True when the database answers within two seconds.

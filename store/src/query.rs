@@ -3,6 +3,8 @@
 //! The user is in every condition: somebody else's id finds nothing. Readers see the live
 //! generation of each projection.
 
+pub(crate) mod past;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -18,6 +20,8 @@ use crate::entity::{account, conversation, message, total};
 use crate::error::Result;
 use crate::project::Projection;
 use crate::signal::Topic;
+
+pub use past::{PastConversations, PastThread};
 
 /// Unread messages of a user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

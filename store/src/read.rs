@@ -3,6 +3,9 @@
 //! A reader needs only `position > checkpoint`: positions are dense and visible in order. Every
 //! read asserts that, and a hole is corruption, never skipped.
 
+mod stream;
+mod time;
+
 use chrono::{DateTime, Utc};
 use hub_domain::envelope::{Meta, Recorded};
 use hub_domain::event::Event;
@@ -11,6 +14,9 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row};
 
 use crate::error::{Error, Result};
+
+pub use stream::{count, stream, streams};
+pub use time::position_at;
 
 /// An event as it is stored: nothing of it is decoded.
 #[derive(Clone, Debug)]

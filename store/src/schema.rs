@@ -12,11 +12,12 @@ pub const PROJECTIONS: [&str; 2] = ["accounts", "inbox"];
 pub const FIRST_GENERATION: i16 = 1;
 
 /// Reactors without read models, with the log they tail.
-pub const REACTORS: [(&str, &str); 4] = [
+pub const REACTORS: [(&str, &str); 5] = [
     ("translate", "commands"),
     ("dispatch", "events"),
     ("notify", "events"),
     ("seal", "events"),
+    ("places", "events"),
 ];
 
 /// Migrates and, when the database is new, divides it into `shards` shards. The number is fixed

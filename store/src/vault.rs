@@ -32,6 +32,11 @@ const CACHE_TTL: Duration = Duration::from_secs(60);
 /// Data keys kept in memory; beyond that the cache starts over.
 const CACHE_MAX: usize = 100_000;
 
+/// True of a text that [`DataKey::seal`] may have made.
+pub fn is_sealed(text: &str) -> bool {
+    text.starts_with(PREFIX)
+}
+
 /// A key that seals and opens, with what it is bound to.
 #[derive(Clone)]
 pub struct DataKey {
@@ -149,6 +154,17 @@ impl Vault {
     pub async fn raw_input(&self, day: DateTime<Utc>) -> Result<DataKey> {
         let (shard, subject) = self.raw_subject(day);
         self.key(shard, subject).await
+    }
+
+    /// The key of a user, if there is one: for whoever only looks.
+    pub async fn user_if_any(&self, user: UserId) -> Result<Option<DataKey>> {
+        self.read(self.sharding.of_user(user), user.0).await
+    }
+
+    /// The key of a day of raw input, if there is one: for whoever only looks.
+    pub async fn raw_input_if_any(&self, day: DateTime<Utc>) -> Result<Option<DataKey>> {
+        let (shard, subject) = self.raw_subject(day);
+        self.read(shard, subject).await
     }
 
     /// Deletes the key of a day of raw input: whatever was sealed under it is gone.

@@ -5,6 +5,7 @@ mod client;
 mod crash;
 mod garbage;
 mod live;
+mod looking;
 mod replay;
 mod roles;
 mod soak;

@@ -2,6 +2,7 @@
 
 pub mod dispatch;
 pub mod notify;
+pub mod places;
 pub mod project;
 pub mod seal;
 pub mod translate;
@@ -22,5 +23,6 @@ pub fn register(monitor: Monitor, context: &Context) -> Monitor {
             run(monitor, project::Project::new(context.clone(), projection))
         });
     let monitor = run(monitor, seal::Seal::new(context.clone()));
+    let monitor = run(monitor, places::Places::new(context.clone()));
     run(monitor, notify::Notify::new(context.clone()))
 }

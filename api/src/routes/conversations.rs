@@ -7,9 +7,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use hub_domain::id::ConversationId;
 use hub_domain::platform::Platform;
-use hub_store::entity::account;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use crate::auth::Caller;
 use crate::error::{Failing, Problem};
@@ -43,17 +41,17 @@ async fn list(
     };
     let store = api.store();
     let failed = |error| LISTING.because(error);
-    let accounts: HashMap<Uuid, account::Model> = store
-        .accounts(caller.user, false)
-        .await
-        .map_err(failed)?
-        .into_iter()
-        .map(|account| (account.id, account))
-        .collect();
-    let page = store
-        .conversations(caller.user, platform, limit, offset)
-        .await;
-    let page = page.map_err(failed)?;
+    let (accounts, page) = if let Some(then) = params.time("asOf")? {
+        let past = store.conversations_at(caller.user, then, platform, limit, offset);
+        let past = past.await.map_err(failed)?;
+        (past.accounts, past.page)
+    } else {
+        let accounts = store.accounts(caller.user, false).await.map_err(failed)?;
+        let accounts = accounts.into_iter().map(|account| (account.id, account));
+        let page = store.conversations(caller.user, platform, limit, offset);
+        let page = page.await.map_err(failed)?;
+        (accounts.collect::<HashMap<_, _>>(), page)
+    };
     let key = store.vault().user(caller.user).await.map_err(failed)?;
     let conversations: Vec<Value> = page
         .rows

@@ -206,6 +206,11 @@ impl Hub {
         let _never_ends = timeout(Duration::from_millis(100), closing).await;
     }
 
+    /// No projection moves any more.
+    pub fn stop_projecting(&self) {
+        self.projecting.abort();
+    }
+
     pub async fn count(&self, table: &str) -> i64 {
         let query = format!("SELECT count(*) FROM {table}");
         let count = sqlx::query_scalar(sqlx::AssertSqlSafe(query));

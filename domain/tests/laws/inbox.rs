@@ -6,7 +6,7 @@ use hub_domain::projection::inbox::Touch;
 use proptest::prelude::*;
 use proptest::sample::subsequence;
 
-use crate::history::{about, anything, conversation, deleted, edited, facts, recorded, told};
+use crate::history::{about, anything, at, conversation, deleted, edited, facts, recorded, told};
 use crate::rows::{Rows, touches};
 
 fn arrival_in(event: &Event) -> Option<ConversationId> {
@@ -115,6 +115,22 @@ proptest! {
             let mut everything = rows.clone();
             everything.write(&all);
             prop_assert_eq!(&rows, &everything);
+        }
+    }
+
+    /// What the inbox as of a past moment rests on: a row that says it has not changed since has not.
+    #[test]
+    fn a_conversation_that_changes_says_when(events in anything()) {
+        let mut rows = Rows::default();
+        for (nth, mut recorded) in (1..).zip(recorded(&events)) {
+            recorded.recorded_at = at(nth);
+            let before = rows.conversations.clone();
+            rows.fold(std::slice::from_ref(&recorded));
+            for (id, row) in &rows.conversations {
+                if before.get(id) != Some(row) {
+                    prop_assert_eq!(row.updated_at, recorded.recorded_at, "{:?}", recorded.event);
+                }
+            }
         }
     }
 

@@ -22,7 +22,7 @@ impl Digest {
         format!("{:016x}{:016x}", self.hash[0], self.hash[1])
     }
 
-    fn add(&mut self, other: &Self) {
+    pub(super) fn add(&mut self, other: &Self) {
         self.rows += other.rows;
         for (half, more) in self.hash.iter_mut().zip(other.hash) {
             *half = half.wrapping_add(more);

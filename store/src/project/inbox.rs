@@ -69,21 +69,22 @@ impl Stretch {
         touch: &Touch,
     ) -> Result<()> {
         let model = &mut self.model;
-        let conversations: Vec<Uuid> = touch
+        let conversations: HashSet<Uuid> = touch
             .conversations
             .iter()
             .filter(|id| model.conversations.get(**id).is_none())
             .map(|id| id.0)
             .collect();
         let rows = sqlx::query(
-            "SELECT id, user_id, account_id, platform, thread, participant_id, participant_name, \
-             named_at, last_message_at, unread, messages, read_through, delivered_until, seen_until, \
-             created_at, updated_at FROM read.conversations \
-             WHERE shard = $1 AND generation = $2 AND id = ANY ($3)",
+            "SELECT c.id, c.user_id, c.account_id, c.platform, c.thread, c.participant_id, \
+             c.participant_name, c.named_at, c.last_message_at, c.unread, c.messages, \
+             c.read_through, c.delivered_until, c.seen_until, c.created_at, c.updated_at \
+             FROM unnest($3::uuid[]) AS w (id) CROSS JOIN LATERAL (SELECT * FROM read.conversations \
+                 WHERE shard = $1 AND generation = $2 AND id = w.id LIMIT 1) c",
         )
         .bind(shard.0)
         .bind(generation)
-        .bind(&conversations)
+        .bind(conversations.into_iter().collect::<Vec<_>>())
         .fetch_all(&mut *connection)
         .await?;
         for row in rows {
@@ -100,8 +101,9 @@ impl Stretch {
             .map(|id| id.0)
             .collect();
         let rows = sqlx::query(
-            "SELECT id, user_id, conversations, unread FROM read.totals \
-             WHERE shard = $1 AND generation = $2 AND id = ANY ($3)",
+            "SELECT t.id, t.user_id, t.conversations, t.unread \
+             FROM unnest($3::uuid[]) AS w (id) CROSS JOIN LATERAL (SELECT * FROM read.totals \
+                 WHERE shard = $1 AND generation = $2 AND id = w.id LIMIT 1) t",
         )
         .bind(shard.0)
         .bind(generation)
@@ -116,7 +118,12 @@ impl Stretch {
                 unread: row.try_get(3)?,
             });
         }
-        let messages: Vec<Uuid> = touch.messages.iter().map(|id| id.0).collect();
+        let messages: HashSet<Uuid> = touch
+            .messages
+            .iter()
+            .filter(|id| !model.messages.knows(**id))
+            .map(|id| id.0)
+            .collect();
         let (of, platform_ids): (Vec<Uuid>, Vec<&str>) = touch
             .platform_ids
             .iter()
@@ -125,7 +132,7 @@ impl Stretch {
         let rows = sqlx::query(include_str!("../../sql/load_messages.sql"))
             .bind(shard.0)
             .bind(generation)
-            .bind(&messages)
+            .bind(messages.into_iter().collect::<Vec<_>>())
             .bind(&of)
             .bind(&platform_ids)
             .fetch_all(connection)

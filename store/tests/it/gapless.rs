@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use chrono::{DateTime, Utc};
 use hub_cluster::shared_for_tests;
 use hub_domain::id::{Place, Shard, StreamId};
 use hub_domain::secret::Secret;
@@ -136,6 +137,7 @@ async fn tail(
     let mut position = 0;
     let mut early = 0;
     let mut versions: HashMap<StreamId, i64> = HashMap::new();
+    let mut clock = DateTime::<Utc>::MIN_UTC;
     loop {
         let is_last_look = ended.load(Ordering::SeqCst);
         let limit = random.below(40) as i64 + 1;
@@ -145,6 +147,12 @@ async fn tail(
             assert_eq!(event.place.shard, shard);
             assert_eq!(event.place.position, position + 1);
             position += 1;
+            assert!(
+                event.recorded_at >= clock,
+                "time went back at {}",
+                event.place
+            );
+            clock = event.recorded_at;
             let version = versions.entry(event.stream).or_default();
             assert_eq!(event.version, *version + 1, "of stream {:?}", event.stream);
             *version += 1;

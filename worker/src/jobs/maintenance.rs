@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use hub_domain::limits::OAUTH_STATE_TTL;
-use hub_store::Result;
 use hub_store::jobs::{self, Job, Outcome};
+use hub_store::{Result, told};
 
 use super::Queue;
 use crate::Context;
@@ -40,6 +40,7 @@ impl Queue for Maintenance {
                 hub_store::commands::forget(store, days).await?
             }
             "job-history" => jobs::prune_history(store.pool(), DAY).await?,
+            "told" => told::prune(store.pool(), DAY).await?,
             other => {
                 return Ok(Outcome::Park {
                     reason: format!("no housekeeping is called {other:?}"),

@@ -9,7 +9,7 @@ use hub_store::bus;
 use hub_store::checkpoint::{self, Reactor as Name};
 use hub_store::project::Projection;
 use hub_store::signal::Topic;
-use hub_store::{Result, Store, read};
+use hub_store::{Result, Store, read, told};
 
 use crate::Context;
 use crate::reactor::Reactor;
@@ -74,6 +74,7 @@ impl Reactor for Notify {
         let to = last.place.position;
         let changes = events.iter().filter_map(bus::changes).collect();
         self.store().bus().publish(changes).await;
+        told::record(&mut turn.tx, from, to).await?;
         turn.finish(to).await?;
         Ok(true)
     }

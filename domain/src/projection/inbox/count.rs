@@ -55,7 +55,7 @@ impl Inbox {
     }
 
     /// Brings the numbers up to date after an event.
-    pub(super) fn recount(&mut self, subject: &Touch, before: Counted) {
+    pub(super) fn recount(&mut self, subject: &Touch, before: Counted, at: DateTime<Utc>) {
         let after = self.counted(subject);
         let Some(conversation) = subject.conversations.first().copied() else {
             return;
@@ -64,6 +64,7 @@ impl Inbox {
             && let Some(row) = self.conversations.change(conversation)
         {
             row.messages += after.listed - before.listed;
+            row.updated_at = at;
         }
         if (after.exists, after.unread) == (before.exists, before.unread) {
             return;

@@ -11,7 +11,7 @@ impl Inbox {
         }
         let before = self.counted(&subject);
         self.apply(recorded);
-        self.recount(&subject, before);
+        self.recount(&subject, before, recorded.recorded_at);
     }
 
     fn apply(&mut self, recorded: &Recorded) {

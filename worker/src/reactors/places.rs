@@ -1,0 +1,48 @@
+//! The index from streams to places, kept a moment behind the log.
+
+use hub_domain::id::Shard;
+use hub_store::signal::Topic;
+use hub_store::{Result, Store, checkpoint, places};
+
+use crate::Context;
+use crate::reactor::Reactor;
+
+/// The keeper of the index.
+#[derive(Clone)]
+pub struct Places {
+    context: Context,
+}
+
+impl Places {
+    /// The keeper of this process.
+    pub fn new(context: Context) -> Self {
+        Self { context }
+    }
+}
+
+impl Reactor for Places {
+    fn name(&self) -> &'static str {
+        places::NAME.name
+    }
+
+    fn store(&self) -> &Store {
+        self.context.store()
+    }
+
+    fn wakes_on(&self) -> Topic {
+        Topic::Events
+    }
+
+    /// Nobody waits for it: it leaves the connections to those that somebody waits for.
+    fn shards_at_once(&self) -> usize {
+        1
+    }
+
+    async fn behind(&self) -> Result<Vec<Shard>> {
+        checkpoint::behind(self.store().pool(), places::NAME).await
+    }
+
+    async fn turn(&self, shard: Shard) -> Result<bool> {
+        Ok(places::step(self.store().pool(), shard).await? > 0)
+    }
+}
