@@ -3,6 +3,7 @@
 mod cli;
 mod demo;
 mod dev;
+mod erase;
 mod replay;
 mod roles;
 mod shutdown;
@@ -11,7 +12,7 @@ mod translate;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use cli::{Cli, Verb};
+use cli::{Cli, Erase, Verb};
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().verb.unwrap_or(Verb::Dev) {
@@ -23,6 +24,9 @@ fn main() -> ExitCode {
         Verb::Schedules => roles::schedules(),
         Verb::Replay { which, wishes } => replay::run(which, &wishes),
         Verb::Verify { which, json } => replay::verify(which, json),
+        Verb::Erase {
+            what: Erase::User { email, yes, json },
+        } => erase::user(&email, yes, json),
         Verb::Translate {
             platform,
             file,

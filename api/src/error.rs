@@ -16,6 +16,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
+use crate::auth::TokenError;
+
 /// Something a client did wrong or the hub could not do.
 #[derive(Clone, Debug)]
 pub struct Problem(Arc<Inner>);
@@ -172,6 +174,10 @@ impl Failing {
 
     /// The problem a store error becomes: 503 when the same call may work in a moment.
     pub fn because(self, error: hub_store::Error) -> Problem {
+        if matches!(error, hub_store::Error::Erased) {
+            // Erased while this request was on its way.
+            return TokenError::Invalid.into();
+        }
         if error.is_temporary() {
             tracing::warn!(
                 error = chain(&error),

@@ -21,6 +21,10 @@ pub enum Command {
         /// When it was sealed: raw input is sealed under the key of its day, and around midnight
         /// the clock of the database may already show another.
         sealed_at: DateTime<Utc>,
+        /// The platform accounts it is about, under whose keys it is sealed. None: under the key
+        /// of the day alone, as everything was once.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        routes: Vec<String>,
     },
     /// A person came back from a platform with a grant.
     Connect {
@@ -97,7 +101,7 @@ pub enum ConnectAnswer {
         /// The account.
         account: AccountId,
         /// Its display name.
-        username: String,
+        username: Sealed,
     },
     /// It did not work.
     Failed {

@@ -8,7 +8,7 @@
 //! - [`generation`]: rebuilding them beside the live ones, with a proof of equality
 //! - [`query`] over [`entity`]: reading them, for the API
 //! - [`jobs`]: work with a due time, behind apalis's storage seam
-//! - [`vault`]: sealing what is personal or secret
+//! - [`vault`]: sealing what is personal or secret; [`erase`]: forgetting a person
 //! - [`login`], [`session`], [`oauth`], [`account`], [`answer`]: side tables
 //! - [`signal`], [`bus`]: hints that something happened; polling is the truth
 
@@ -19,6 +19,7 @@ pub mod bus;
 pub mod checkpoint;
 pub mod commands;
 pub mod entity;
+pub mod erase;
 pub mod error;
 pub mod generation;
 pub mod group;
@@ -90,7 +91,12 @@ impl Store {
         let commands = commands::CommandLog::new(signals.clone());
         Ok(Self {
             orm: sea_orm::SqlxPostgresConnector::from_sqlx_postgres_pool(pool.clone()),
-            vault: vault::Vault::new(pool.clone(), sharding, &options.encryption_key),
+            vault: vault::Vault::new(
+                pool.clone(),
+                sharding,
+                &options.encryption_key,
+                signals.clone(),
+            ),
             events: group::Group::start(pool.clone(), log),
             commands: group::Group::start(pool.clone(), commands),
             pool,

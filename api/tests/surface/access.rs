@@ -10,8 +10,9 @@ use uuid::Uuid;
 use crate::hub::{Hub, request};
 
 /// Every route that asks for a token, with an id where one goes.
-const GUARDED: [(&str, &str); 16] = [
+const GUARDED: [(&str, &str); 17] = [
     ("GET", "/api/auth/me"),
+    ("DELETE", "/api/auth/me"),
     ("GET", "/api/oauth/connect/facebook"),
     ("GET", "/api/oauth/accounts"),
     ("DELETE", "/api/oauth/disconnect/{id}"),

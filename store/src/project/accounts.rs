@@ -3,7 +3,7 @@
 use hub_domain::envelope::Recorded;
 use hub_domain::event::Sealed;
 use hub_domain::id::{AccountId, Shard, UserId};
-use hub_domain::projection::accounts::{AccountRow, Accounts, concerns};
+use hub_domain::projection::accounts::{AccountRow, Accounts, Needs, needs};
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
@@ -15,13 +15,18 @@ pub(super) async fn apply(
     generation: i16,
     events: &[Recorded],
 ) -> Result<()> {
-    let ids: Vec<Uuid> = events
-        .iter()
-        .filter_map(|recorded| concerns(&recorded.event))
-        .map(|account| account.0)
-        .collect();
-    if ids.is_empty() {
+    let (mut ids, mut users): (Vec<Uuid>, Vec<Uuid>) = Default::default();
+    for need in events.iter().filter_map(|it| needs(&it.event)) {
+        match need {
+            Needs::Account(account) => ids.push(account.0),
+            Needs::AccountsOf(user) => users.push(user.0),
+        }
+    }
+    if ids.is_empty() && users.is_empty() {
         return Ok(());
+    }
+    if !users.is_empty() {
+        ids.extend(ids_of(connection, shard, generation, &users).await?);
     }
     let mut model = load(connection, shard, generation, &ids).await?;
     for recorded in events {
@@ -29,6 +34,22 @@ pub(super) async fn apply(
     }
     let rows: Vec<&AccountRow> = model.accounts.changed().collect();
     write(connection, shard, generation, &rows).await
+}
+
+async fn ids_of(
+    connection: &mut PgConnection,
+    shard: Shard,
+    generation: i16,
+    users: &[Uuid],
+) -> Result<Vec<Uuid>> {
+    Ok(sqlx::query_scalar(
+        "SELECT id FROM read.accounts WHERE shard = $1 AND generation = $2 AND user_id = ANY ($3)",
+    )
+    .bind(shard.0)
+    .bind(generation)
+    .bind(users)
+    .fetch_all(connection)
+    .await?)
 }
 
 async fn load(

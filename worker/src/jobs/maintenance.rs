@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use chrono::Utc;
 use hub_domain::limits::OAUTH_STATE_TTL;
+use hub_domain::retention;
 use hub_store::Result;
 use hub_store::jobs::{self, Job, Outcome};
 
@@ -38,6 +40,13 @@ impl Queue for Maintenance {
             "raw-input" => {
                 let days = self.context.settings().raw_input_days;
                 hub_store::commands::forget(store, days).await?
+            }
+            "message-retention" => {
+                let days = self.context.settings().message_retention_days;
+                match retention::kept_from(Utc::now(), days) {
+                    Some(first) => store.vault().erase_days_before(first).await?,
+                    None => 0,
+                }
             }
             "job-history" => jobs::prune_history(store.pool(), DAY).await?,
             other => {
