@@ -77,7 +77,10 @@ pub async fn identify(api: &Api, token: &str) -> Result<Claims, TokenError> {
         Ok(true) => Err(TokenError::Invalid),
         Ok(false) => Ok(claims),
         Err(error) => {
-            tracing::warn!(error = chain(&error), "whether a user is there is not known");
+            tracing::warn!(
+                error = chain(&error),
+                "whether a user is there is not known"
+            );
             Ok(claims)
         }
     }

@@ -34,7 +34,8 @@ pub async fn run(pool: &sqlx::PgPool) -> Result<(), DbErr> {
     let connection =
         sea_orm_migration::sea_orm::SqlxPostgresConnector::from_sqlx_postgres_pool(pool.clone());
     let mut last = None;
-    for _ in 0..5 {
+    // Each lost race is a migration that somebody else has done.
+    for _ in 0..Migrator::migrations().len() + 5 {
         match Migrator::up(&connection, None).await {
             Ok(()) => return Ok(()),
             // Another process is migrating: its tables or rows appear under us. Look again.

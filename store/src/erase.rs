@@ -155,9 +155,11 @@ impl Store {
                 .await?,
             account_tokens: self
                 .remove(
-                    sqlx::query("DELETE FROM account_tokens WHERE shard = $1 AND account = ANY ($2)")
-                        .bind(shard)
-                        .bind(accounts),
+                    sqlx::query(
+                        "DELETE FROM account_tokens WHERE shard = $1 AND account = ANY ($2)",
+                    )
+                    .bind(shard)
+                    .bind(accounts),
                 )
                 .await?,
             keys: self.vault().erase_user(user).await?,

@@ -124,10 +124,7 @@ impl Session {
         };
         // Admitted first: nothing that happens after the client hears of it is missed.
         let reins = self.link.reins();
-        let seat = self
-            .api
-            .sockets()
-            .admit(claims.user, Door::SocketIo, reins);
+        let seat = self.api.sockets().admit(claims.user, Door::SocketIo, reins);
         self.seat = Some(seat);
         let who = json!({"userId": claims.user, "email": claims.email});
         let authenticated = Frame::new("authenticated", &who);

@@ -131,7 +131,9 @@ async fn no_column_holds_a_text_a_name_an_address_or_a_token_in_the_clear() {
         .await
         .unwrap();
     let (at, routes) = (Utc::now(), vec!["7100".to_owned()]);
-    let body = store.vault().seal_raw(Platform::Telegram, &routes, at, BODY);
+    let body = store
+        .vault()
+        .seal_raw(Platform::Telegram, &routes, at, BODY);
     let command = NewCommand {
         shard,
         command: Command::Webhook {

@@ -10,6 +10,9 @@ use hub_store::{Options, PgPool, Store, read};
 /// Few enough that tests collide in one, enough that batches span several.
 pub const SHARDS: u16 = 4;
 
+/// What wraps the data keys of these stores.
+pub const ENCRYPTION_KEY: &str = "a key of tests, longer or shorter than thirty-two bytes";
+
 /// How long anything may take that is expected to happen.
 pub const SOON: Duration = Duration::from_secs(20);
 
@@ -71,7 +74,7 @@ pub async fn open(url: &str) -> Store {
         database_url: Secret::new(url),
         connections_max: 8,
         redis_url: None,
-        encryption_key: Secret::new("a key of tests, longer or shorter than thirty-two bytes"),
+        encryption_key: Secret::new(ENCRYPTION_KEY),
     };
     Store::open(options).await.unwrap()
 }

@@ -6,9 +6,9 @@ use hub_domain::envelope::Append;
 use hub_domain::event::{ContactNamed, PlatformMessage};
 use hub_domain::id::{AccountId, ConversationId, Key, Shard, UserId};
 use hub_domain::platform::Platform;
-use hub_store::{Error, Result};
 use hub_store::account::Owner;
 use hub_store::jobs::{Job, NewJob, Outcome};
+use hub_store::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use super::Queue;

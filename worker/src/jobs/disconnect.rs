@@ -51,7 +51,6 @@ impl Disconnect {
     pub fn new(context: Context) -> Self {
         Self { context }
     }
-
 }
 
 /// Takes the platform's permission for an account back, while its tokens are still there.

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use hub_domain::envelope::Append;
 use hub_domain::event::{
-    AccountNeedsReconnect, Event, FailureClass, MessageSent, SendAttempted, SendDelayed, SendFailed,
-    SendUncertain, Thread,
+    AccountNeedsReconnect, Event, FailureClass, MessageSent, SendAttempted, SendDelayed,
+    SendFailed, SendUncertain, Thread,
 };
 use hub_domain::id::{AccountId, ConversationId, Key, MessageId, Place, Shard, UserId};
 use hub_domain::limits::SENDS_PER_TURN_MAX;

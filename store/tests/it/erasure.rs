@@ -1,0 +1,745 @@
+//! Forgetting a person: what nobody can read afterwards, and what nobody else loses.
+
+use std::time::Duration;
+
+use chrono::Utc;
+use futures::future::join_all;
+use hub_domain::command::{Command, NewCommand};
+use hub_domain::envelope::Meta;
+use hub_domain::event::{
+    AccountConnected, ContactNamed, ConversationNoted, Event, FailureClass, MessageEdited,
+    MessageObserved, MessageQueued, MessageReceived, MessageType, SendFailed,
+};
+use hub_domain::id::{Key, MessageId, Place, SessionId, StreamId, UserId, login_stream};
+use hub_domain::platform::{Connected, Platform};
+use hub_domain::secret::Secret;
+use hub_store::account::Owner;
+use hub_store::erase::Erased;
+use hub_store::generation::{End, Verdict, rebuild};
+use hub_store::jobs::{self, NewJob};
+use hub_store::oauth::Begun;
+use hub_store::project::{Projection, step};
+use hub_store::session::{NewToken, Pair};
+use hub_store::vault::Opened;
+use hub_store::{Error, PgPool, Store};
+use uuid::Uuid;
+
+use crate::dump::Dump;
+use crate::facts::{Chat, user};
+use crate::random::Random;
+use crate::world::{SHARDS, World};
+
+/// The platform account that everybody here has connected, and one for each alone.
+const SHARED: &str = "7100";
+
+/// Somebody with something of every kind. Each thing is called after its owner.
+struct Person {
+    user: UserId,
+    name: &'static str,
+    chat: Chat,
+}
+
+impl Person {
+    fn new(n: u128, name: &'static str) -> Self {
+        Self {
+            user: user(n),
+            name,
+            chat: Chat::new(user(n), &format!("thread of {name}")),
+        }
+    }
+
+    fn email(&self) -> String {
+        format!("{}@example.org", self.name)
+    }
+
+    fn own(&self) -> String {
+        format!("99{}", self.name.len())
+    }
+
+    /// Everything that is theirs alone.
+    fn secrets(&self) -> Vec<String> {
+        let things = [
+            "text of yesterday",
+            "text of today",
+            "edited text",
+            "observed text",
+            "queued text",
+            "failed text",
+            "caption",
+            "photograph",
+            "detail",
+            "note",
+            "contact",
+            "asked name",
+            "username",
+            "access token",
+            "refresh token",
+            "pair",
+            "verifier",
+            "grant",
+            "raw of own",
+            "raw of both",
+        ];
+        let mut secrets: Vec<String> = things.iter().map(|what| self.thing(what)).collect();
+        secrets.push(self.email());
+        secrets
+    }
+
+    fn thing(&self, what: &str) -> String {
+        format!("{what} that is {}'s own", self.name)
+    }
+
+    fn account(&self) -> Owner {
+        Owner {
+            user: self.user,
+            account: self.chat.at.account,
+        }
+    }
+
+    /// Lives here for a while.
+    async fn live(&self, store: &Store) {
+        self.log_in(store).await;
+        self.connect(store).await;
+        self.talk(store).await;
+        self.deliver(store).await;
+    }
+
+    async fn log_in(&self, store: &Store) {
+        let (user, email) = (self.user, self.email());
+        let stream = login_stream(&email);
+        let registered = store.register(stream, user, &email, "$2b$hash", Meta::default());
+        registered.await.unwrap();
+        let token = |n: u8| NewToken {
+            hash: [n ^ self.user.0.as_bytes()[15]; 32],
+            expires_at: Utc::now() + chrono::Duration::days(1),
+        };
+        let session = SessionId(Uuid::now_v7());
+        store
+            .start_session(user, session, &token(64), Meta::default())
+            .await
+            .unwrap();
+        let make = |_| {
+            let pair = Pair {
+                access: self.thing("pair"),
+                refresh: String::new(),
+            };
+            (pair, token(128))
+        };
+        let zero = Duration::ZERO;
+        let exchanged = store.exchange_refresh_token(user, token(64).hash, zero, zero, make);
+        exchanged.await.unwrap();
+        let begun = Begun {
+            user,
+            platform: Platform::Twitter,
+            verifier: Some(self.thing("verifier")),
+        };
+        let state = format!("state of {}", self.name);
+        store.put_oauth_state(&state, &begun).await.unwrap();
+    }
+
+    async fn connect(&self, store: &Store) {
+        let key = store.vault().user(self.user).await.unwrap();
+        let shard = store.sharding().of_user(self.user);
+        let own = self.own();
+        for (platform, route) in [(Platform::Telegram, SHARED), (Platform::Facebook, &own)] {
+            let connected = Connected {
+                platform_user_id: route.to_owned(),
+                username: self.thing("username"),
+                route: route.to_owned(),
+                access_token: Secret::new(self.thing("access token")),
+                refresh_token: Some(Secret::new(self.thing("refresh token"))),
+                expires_in_s: None,
+            };
+            let account = hub_domain::id::account_id(self.user, platform, route);
+            let owner = Owner {
+                user: self.user,
+                account,
+            };
+            store
+                .put_account_tokens(owner, &connected, None)
+                .await
+                .unwrap();
+            store.put_owner(platform, route, owner).await.unwrap();
+            let event = AccountConnected {
+                user: self.user,
+                account,
+                platform,
+                platform_user_id: route.to_owned(),
+                username: key.seal(&self.thing("username")),
+                route: route.to_owned(),
+            };
+            let append = hub_domain::envelope::Append::one(shard, account, event);
+            store.append(append).await.unwrap();
+        }
+    }
+
+    async fn talk(&self, store: &Store) {
+        let vault = store.vault();
+        let names = vault.user(self.user).await.unwrap();
+        let (now, yesterday) = (Utc::now(), Utc::now() - chrono::Duration::days(1));
+        let today = vault.content(self.user, now, None).await.unwrap();
+        let before = vault.content(self.user, yesterday, None).await.unwrap();
+        let mut first = self.chat.message("m1", 1);
+        first.text = before.seal(&self.thing("text of yesterday"));
+        first.sender_name = Some(names.seal(&self.thing("contact")));
+        first.thread_name = None;
+        first.media = Some(before.seal(&self.thing("photograph")));
+        first.detail = Some(before.seal(&self.thing("detail")));
+        let mut second = self.chat.message("m2", 2);
+        second.text = today.seal(&self.thing("text of today"));
+        second.sender_name = None;
+        let mut third = self.chat.message("m3", 3);
+        third.text = today.seal(&self.thing("observed text"));
+        third.sender_name = None;
+        third.media = Some(today.seal(&self.thing("caption")));
+        let conversation = self.chat.at.conversation;
+        let queued = |n: u128, what| MessageQueued {
+            at: self.chat.at.clone(),
+            message: MessageId(Uuid::from_u128(n << 64 | self.user.0.as_u128())),
+            message_type: MessageType::Text,
+            text: today.seal(&self.thing(what)),
+        };
+        let failed = queued(2, "failed text");
+        let events: Vec<Event> = vec![
+            MessageReceived(first).into(),
+            MessageReceived(second).into(),
+            MessageObserved(third).into(),
+            MessageEdited {
+                user: self.user,
+                conversation,
+                platform_message_id: "m2".to_owned(),
+                text: today.seal(&self.thing("edited text")),
+                edited_at: now,
+            }
+            .into(),
+            ContactNamed {
+                user: self.user,
+                conversation,
+                name: names.seal(&self.thing("asked name")),
+            }
+            .into(),
+            ConversationNoted {
+                user: self.user,
+                conversation,
+                fact: "conversation.referral".to_owned(),
+                detail: today.seal(&self.thing("note")),
+            }
+            .into(),
+            queued(1, "queued text").into(),
+            failed.clone().into(),
+            SendFailed {
+                user: self.user,
+                conversation,
+                message: failed.message,
+                class: FailureClass::Exhausted,
+                reason: "no".to_owned(),
+            }
+            .into(),
+        ];
+        let shard = store.sharding().of_user(self.user);
+        for event in events {
+            store.append(self.chat.append(shard, event)).await.unwrap();
+        }
+    }
+
+    /// Raw input, and what waits to be done about it.
+    async fn deliver(&self, store: &Store) {
+        let shard = store.sharding().of_user(self.user);
+        let grant = store.vault().user(self.user).await.unwrap();
+        let connect = Command::Connect {
+            user: self.user,
+            platform: Platform::Facebook,
+            grant: grant.seal(&self.thing("grant")),
+            answer: Key::of(&[self.name.as_bytes()]),
+        };
+        let command = |command| NewCommand {
+            shard,
+            command,
+            request: None,
+        };
+        store.accept(command(connect)).await.unwrap();
+        let (own, at) = (self.own(), Utc::now());
+        for (what, routes) in [
+            ("raw of own", vec![own.clone()]),
+            ("raw of both", vec!["another page".to_owned(), own]),
+        ] {
+            let text = self.thing(what);
+            let body = store
+                .vault()
+                .seal_raw(Platform::Facebook, &routes, at, &text);
+            let webhook = Command::Webhook {
+                platform: Platform::Facebook,
+                body: body.await.unwrap(),
+                sealed_at: at,
+                routes,
+            };
+            store.accept(command(webhook)).await.unwrap();
+        }
+        let job = |queue| NewJob {
+            shard,
+            queue,
+            key: format!("{queue} of {}", self.name),
+            payload: serde_json::json!({ "user": self.user }),
+            delay: Duration::ZERO,
+        };
+        let mut tx = store.pool().begin().await.unwrap();
+        for queue in ["contact", "send"] {
+            jobs::enqueue(&mut tx, &job(queue)).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+    }
+
+    /// What may be told from rows alone: how many there are where.
+    async fn left(&self, pool: &PgPool) -> Vec<(String, i64)> {
+        let rows = sqlx::query_as(
+            "SELECT 'logins', count(*) FROM logins WHERE user_id = $1 \
+             UNION ALL SELECT 'refresh_tokens', count(*) FROM refresh_tokens WHERE user_id = $1 \
+             UNION ALL SELECT 'oauth_states', count(*) FROM oauth_states WHERE user_id = $1 \
+             UNION ALL SELECT 'directory', count(*) FROM directory WHERE user_id = $1 \
+             UNION ALL SELECT 'account_tokens', count(*) FROM account_tokens t \
+                 JOIN read.accounts a ON a.id = t.account WHERE a.user_id = $1 \
+             UNION ALL SELECT 'contact', count(*) FROM jobs \
+                 WHERE queue = 'contact' AND payload ->> 'user' = $1::text \
+             UNION ALL SELECT 'keys', count(*) FROM data_keys \
+                 WHERE (owner = $1 OR subject = $1) AND wrapped IS NOT NULL",
+        );
+        let rows: Vec<(String, i64)> = rows.bind(self.user.0).fetch_all(pool).await.unwrap();
+        rows.into_iter().filter(|(_, count)| *count > 0).collect()
+    }
+}
+
+async fn fold(pool: &PgPool) {
+    for projection in Projection::ALL {
+        for shard in 0..SHARDS as i16 {
+            let shard = hub_domain::id::Shard(shard);
+            while step(pool, projection, 1, shard).await.unwrap() > 0 {}
+        }
+    }
+}
+
+async fn verify(pool: &PgPool) {
+    for projection in Projection::ALL {
+        let certificate = rebuild(pool, projection, End::Drop, &|_| {}).await.unwrap();
+        assert_eq!(certificate.verdict, Verdict::Equal, "{certificate:?}");
+    }
+}
+
+/// Every event there is, as one number for each.
+async fn events(pool: &PgPool) -> Vec<String> {
+    let events = sqlx::query_scalar("SELECT md5(e::text) FROM events e ORDER BY shard, position");
+    events.fetch_all(pool).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dump_says_nothing_of_an_erased_person_and_all_of_another() {
+    let world = World::new().await;
+    let store = &world.store;
+    let (ada, bob) = (Person::new(5, "ada"), Person::new(6, "robert"));
+    for person in [&ada, &bob] {
+        person.live(store).await;
+    }
+    let at = Utc::now();
+    let shared = [SHARED.to_owned()];
+    let body = store
+        .vault()
+        .seal_raw(Platform::Telegram, &shared, at, "raw that is everybody's");
+    let webhook = Command::Webhook {
+        platform: Platform::Telegram,
+        body: body.await.unwrap(),
+        sealed_at: at,
+        routes: shared.to_vec(),
+    };
+    let command = NewCommand {
+        shard: store.sharding().of_route(Platform::Telegram, SHARED),
+        command: webhook,
+        request: None,
+    };
+    store.accept(command).await.unwrap();
+    fold(world.pool()).await;
+
+    let before = Dump::of(&world).await;
+    for secret in ada.secrets().into_iter().chain(bob.secrets()) {
+        assert!(!before.text.contains(&secret), "in the clear: {secret:?}");
+        assert!(before.says(&secret), "the test cannot see {secret:?}");
+    }
+    let log = events(world.pool()).await;
+    let estate = store.estate(ada.user).await.unwrap();
+    assert_eq!((estate.accounts, estate.conversations), (2, 1));
+    assert_eq!((estate.messages, estate.unsent), (5, 1));
+    assert_eq!((estate.refresh_tokens, estate.keys), (2, 3));
+    assert_eq!(estate.raw_keys, 1);
+
+    let begun = store
+        .begin_erasure(ada.user, Meta::default())
+        .await
+        .unwrap();
+    let erased = store.finish_erasure(ada.user, begun).await.unwrap();
+    assert_eq!(
+        erased,
+        Erased {
+            refresh_tokens: 2,
+            oauth_states: 1,
+            jobs: 1,
+            directory: 2,
+            account_tokens: 2,
+            keys: 3,
+            raw_keys: 1,
+            logins: 1,
+        }
+    );
+    fold(world.pool()).await;
+
+    let after = Dump::of(&world).await;
+    for secret in ada.secrets() {
+        assert!(!after.says(&secret), "still there: {secret:?}");
+    }
+    for secret in bob.secrets() {
+        assert!(after.says(&secret), "lost: {secret:?}");
+    }
+    assert!(after.says("raw that is everybody's"));
+    let kept: Vec<String> = events(world.pool()).await;
+    assert!(
+        log.iter().all(|event| kept.contains(event)),
+        "the log changed"
+    );
+    assert_eq!(kept.len(), log.len() + 1);
+    verify(world.pool()).await;
+
+    // What is shown in its place, and that nothing is shown as active.
+    let accounts = store.accounts(ada.user, true).await.unwrap();
+    assert_eq!(accounts.len(), 2);
+    assert!(accounts.iter().all(|row| !row.is_active));
+    assert_eq!(store.accounts(bob.user, false).await.unwrap().len(), 2);
+    let thread = store.thread(ada.user, ada.chat.at.conversation, 10, 0);
+    let texts: Vec<String> = thread
+        .await
+        .unwrap()
+        .rows
+        .into_iter()
+        .filter_map(|row| row.body)
+        .collect();
+    assert_eq!(texts.len(), 4, "a send that failed at once is not listed");
+    let keys = store
+        .vault()
+        .keyring(ada.user, texts.iter().map(String::as_str));
+    let keys = keys.await.unwrap();
+    for text in &texts {
+        assert_eq!(keys.open(text).unwrap(), Opened::Erased);
+    }
+    assert!(matches!(
+        store.vault().user(ada.user).await,
+        Err(Error::Erased)
+    ));
+    assert!(
+        store
+            .credentials(ada.account(), SHARED)
+            .await
+            .unwrap()
+            .is_none()
+    );
+    assert!(
+        store
+            .credentials(bob.account(), SHARED)
+            .await
+            .unwrap()
+            .is_some()
+    );
+
+    // Again it changes nothing, and is the same place.
+    let again = store
+        .begin_erasure(ada.user, Meta::default())
+        .await
+        .unwrap();
+    assert_eq!(again, begun);
+    let erased = store.finish_erasure(ada.user, begun).await.unwrap();
+    assert_eq!(erased, Erased::default());
+    assert_eq!(events(world.pool()).await, kept);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_erasure_that_was_cut_off_anywhere_is_finished_by_the_next() {
+    let mut random = Random::from_env();
+    let world = World::new().await;
+    let people: Vec<Person> = (10..18_u128)
+        .map(|n| {
+            Person::new(
+                n,
+                [
+                    "a", "be", "cee", "deee", "eeeee", "ffffff", "ggggggg", "hhhhhhhh",
+                ][n as usize - 10],
+            )
+        })
+        .collect();
+    for person in &people {
+        person.live(&world.store).await;
+    }
+    fold(world.pool()).await;
+    let mut unfinished = 0;
+    for person in &people {
+        let begun = world
+            .store
+            .begin_erasure(person.user, Meta::default())
+            .await
+            .unwrap();
+        // Dropped between two statements, as a process that dies would.
+        let most = Duration::from_micros(random.below(12_000));
+        let cut = tokio::time::timeout(most, world.store.finish_erasure(person.user, begun));
+        unfinished += u32::from(cut.await.is_err());
+        if !person.left(world.pool()).await.is_empty() {
+            // Whatever was left out, nobody logs in and the address is not given away twice.
+            let stream = login_stream(&person.email());
+            let taken = world
+                .store
+                .register(stream, user(99), "x@y.z", "$2b$", Meta::default());
+            assert!(matches!(taken.await, Err(Error::Conflict { .. })));
+        }
+    }
+    assert!(unfinished > 0, "none was cut off: the test tests nothing");
+    let next = world.another_store().await;
+    for person in &people {
+        let begun = next
+            .begin_erasure(person.user, Meta::default())
+            .await
+            .unwrap();
+        next.finish_erasure(person.user, begun).await.unwrap();
+        assert_eq!(person.left(world.pool()).await, []);
+    }
+    fold(world.pool()).await;
+    verify(world.pool()).await;
+    let dump = Dump::of(&world).await;
+    for secret in people.iter().flat_map(Person::secrets) {
+        assert!(!dump.says(&secret), "still there: {secret:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_key_is_made_beside_an_erasure_or_after_it() {
+    let world = World::new().await;
+    let others = [world.another_store().await, world.another_store().await];
+    for n in 30..42 {
+        let someone = user(n);
+        world.store.vault().user(someone).await.unwrap();
+        // Others seal content of many days while the person is erased.
+        let sealing = others.iter().enumerate().map(|(nth, other)| async move {
+            let mut sealed = Vec::new();
+            for day in 0..40 {
+                let at = Utc::now() - chrono::Duration::days(day * 2 + nth as i64);
+                match other.vault().content(someone, at, None).await {
+                    Ok(sealer) => sealed.push(sealer.seal("too late")),
+                    Err(Error::Erased) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            sealed
+        });
+        let erasing = async {
+            tokio::time::sleep(Duration::from_millis(n as u64 % 7)).await;
+            world.store.vault().erase_user(someone).await.unwrap()
+        };
+        let (sealed, erased) = tokio::join!(join_all(sealing), erasing);
+        assert!(erased > 0);
+        let left: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM data_keys WHERE owner = $1 AND wrapped IS NOT NULL",
+        )
+        .bind(someone.0)
+        .fetch_one(world.pool())
+        .await
+        .unwrap();
+        assert_eq!(left, 0, "a key of a day outlived its owner's");
+        let later = world.another_store().await;
+        let sealed: Vec<String> = sealed.into_iter().flatten().map(|it| it.0).collect();
+        let keys = later
+            .vault()
+            .keyring(someone, sealed.iter().map(String::as_str));
+        let keys = keys.await.unwrap();
+        for text in &sealed {
+            assert_eq!(keys.open(text).unwrap(), Opened::Erased);
+        }
+        assert!(matches!(
+            later.vault().user(someone).await,
+            Err(Error::Erased)
+        ));
+        let content = later.vault().content(someone, Utc::now(), None).await;
+        assert!(matches!(content, Err(Error::Erased)));
+    }
+}
+
+#[tokio::test]
+async fn what_another_process_seals_with_a_key_in_memory_is_unreadable_all_the_same() {
+    let world = World::new().await;
+    let other = world.another_store().await;
+    let someone = user(5);
+    let now = Utc::now();
+    let sealer = other.vault().content(someone, now, None).await.unwrap();
+    let early = sealer.seal("before").0;
+    world.store.vault().erase_user(someone).await.unwrap();
+    // Nobody told it: it still has the keys, for a minute at most.
+    let late = other.vault().content(someone, now, None).await.unwrap();
+    let late = late.seal("after").0;
+    for store in [&world.store, &world.another_store().await] {
+        let keys = store
+            .vault()
+            .keyring(someone, [early.as_str(), late.as_str()]);
+        let keys = keys.await.unwrap();
+        assert_eq!(keys.open(&early).unwrap(), Opened::Erased);
+        assert_eq!(keys.open(&late).unwrap(), Opened::Erased);
+    }
+    assert!(world.store.vault().is_erased(someone).await.unwrap());
+    // The keys are in its memory, but whether the person is there it asks every second.
+    tokio::time::sleep(Duration::from_millis(1_050)).await;
+    assert!(other.vault().is_erased(someone).await.unwrap());
+    assert!(!other.vault().is_erased(user(6)).await.unwrap());
+}
+
+#[tokio::test]
+async fn altered_content_is_an_error_and_not_an_erasure() {
+    let world = World::new().await;
+    let vault = world.store.vault();
+    let sealer = vault.content(user(5), Utc::now(), None).await.unwrap();
+    let sealed = sealer.seal("as it was").0;
+    let mut altered = sealed.clone();
+    let last = if altered.pop() == Some('A') { 'B' } else { 'A' };
+    altered.push(last);
+    let middle = sealed.len() / 2 + 4;
+    let other = if &sealed[middle..=middle] == "A" {
+        "B"
+    } else {
+        "A"
+    };
+    let mut damaged = sealed.clone();
+    damaged.replace_range(middle..=middle, other);
+    let keys = vault.keyring(user(5), [sealed.as_str()]).await.unwrap();
+    assert_eq!(
+        keys.open(&sealed).unwrap(),
+        Opened::Text("as it was".to_owned())
+    );
+    assert!(matches!(keys.open(&damaged), Err(Error::Sealed(_))));
+    assert!(
+        keys.open("h2.2001-01-01.AAAA").is_err(),
+        "nobody asked for it"
+    );
+    // Sealed for somebody else: not theirs to read, and no mark either.
+    let stranger = vault.keyring(user(6), [sealed.as_str()]).await.unwrap();
+    assert_ne!(
+        stranger.open(&sealed).ok(),
+        Some(Opened::Text("as it was".to_owned()))
+    );
+}
+
+#[tokio::test]
+async fn an_address_is_free_again_and_its_new_owner_sees_nothing_of_the_old() {
+    let world = World::new().await;
+    let store = &world.store;
+    let ada = Person::new(5, "ada");
+    ada.live(store).await;
+    fold(world.pool()).await;
+    let email = ada.email();
+    let stream = login_stream(&email);
+    let taken = store.register(stream, user(7), &email, "$2b$other", Meta::default());
+    assert!(matches!(taken.await, Err(Error::Conflict { .. })));
+    let begun = store
+        .begin_erasure(ada.user, Meta::default())
+        .await
+        .unwrap();
+    store.finish_erasure(ada.user, begun).await.unwrap();
+    assert!(store.login(stream).await.unwrap().is_none());
+
+    // Two want it at the same time: one gets it.
+    let wishes =
+        [user(7), user(8)].map(|new| store.register(stream, new, &email, "$2b$", Meta::default()));
+    let outcomes = join_all(wishes).await;
+    let won: Vec<UserId> = outcomes.iter().flatten().map(|login| login.user).collect();
+    assert_eq!(won.len(), 1, "{outcomes:?}");
+    let lost = outcomes
+        .iter()
+        .filter(|it| matches!(it, Err(Error::Conflict { .. })));
+    assert_eq!(lost.count(), 1, "{outcomes:?}");
+    assert_eq!(store.login(stream).await.unwrap().unwrap().user, won[0]);
+    fold(world.pool()).await;
+    assert!(store.accounts(won[0], true).await.unwrap().is_empty());
+    assert_eq!(
+        store
+            .conversations(won[0], None, 10, 0)
+            .await
+            .unwrap()
+            .total,
+        0
+    );
+    // And erasing that one works as well.
+    let begun = store.begin_erasure(won[0], Meta::default()).await.unwrap();
+    store.finish_erasure(won[0], begun).await.unwrap();
+    assert!(store.login(stream).await.unwrap().is_none());
+    verify(world.pool()).await;
+}
+
+#[tokio::test]
+async fn an_account_that_was_being_connected_meanwhile_is_let_go_of() {
+    let world = World::new().await;
+    let store = &world.store;
+    let ada = Person::new(5, "ada");
+    let begun: Place = store
+        .begin_erasure(ada.user, Meta::default())
+        .await
+        .unwrap();
+    // With a key in memory, as a worker elsewhere may have it.
+    ada.connect(store).await;
+    fold(world.pool()).await;
+    assert_eq!(store.accounts(ada.user, false).await.unwrap().len(), 2);
+    for _ in 0..2 {
+        store.finish_erasure(ada.user, begun).await.unwrap();
+        fold(world.pool()).await;
+        assert!(store.accounts(ada.user, false).await.unwrap().is_empty());
+        assert_eq!(ada.left(world.pool()).await, []);
+    }
+    let stream: StreamId = ada.chat.at.account.into();
+    let version: i64 = sqlx::query_scalar("SELECT version FROM streams WHERE stream = $1")
+        .bind(stream.0)
+        .fetch_one(world.pool())
+        .await
+        .unwrap();
+    assert_eq!(version, 2, "connected, and disconnected once");
+    verify(world.pool()).await;
+}
+
+#[tokio::test]
+async fn raw_input_goes_by_day_and_by_account() {
+    let world = World::new().await;
+    let vault = world.store.vault();
+    let (one, two) = (["1".to_owned()], ["2".to_owned()]);
+    let both = ["1".to_owned(), "2".to_owned()];
+    let now = Utc::now();
+    let before = now - chrono::Duration::days(1);
+    let seal = async |routes: &[String], at| {
+        let sealed = vault.seal_raw(Platform::Facebook, routes, at, "body").await;
+        (routes.to_vec(), at, sealed.unwrap())
+    };
+    let sealed = [
+        seal(&one, now).await,
+        seal(&two, now).await,
+        seal(&both, now).await,
+        seal(&[], now).await,
+        seal(&one, before).await,
+        seal(&[], before).await,
+    ];
+    let readable = async || {
+        let mut readable = Vec::new();
+        for (routes, at, body) in &sealed {
+            let opened = vault.open_raw(Platform::Facebook, routes, *at, body).await;
+            readable.push(opened.unwrap() == Opened::Text("body".to_owned()));
+        }
+        readable
+    };
+    assert_eq!(readable().await, [true; 6]);
+    vault.forget_raw_input(before).await.unwrap();
+    assert_eq!(readable().await, [true, true, true, true, false, false]);
+    let deleted = vault
+        .forget_raw_route(Platform::Facebook, "2")
+        .await
+        .unwrap();
+    assert_eq!(deleted, 1);
+    assert_eq!(readable().await, [true, false, false, true, false, false]);
+    // Connected again, it has a key again; the old input stays lost.
+    let (routes, at, body) = seal(&two, now).await;
+    let opened = vault.open_raw(Platform::Facebook, &routes, at, &body).await;
+    assert_eq!(opened.unwrap(), Opened::Text("body".to_owned()));
+}
