@@ -109,3 +109,20 @@ pub enum ConnectAnswer {
         message: String,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn webhooks_from_before_they_named_their_accounts_are_read() {
+        let old = r#"{"kind":"webhook","platform":"telegram","body":"h1.body","sealed_at":"2026-01-02T03:04:05Z"}"#;
+        let read: Command = serde_json::from_str(old).unwrap();
+        assert!(matches!(&read, Command::Webhook { routes, .. } if routes.is_empty()));
+        assert_eq!(serde_json::to_string(&read).unwrap(), old);
+        let new = old.replace('}', r#","routes":["7100"]}"#);
+        let read: Command = serde_json::from_str(&new).unwrap();
+        assert!(matches!(&read, Command::Webhook { routes, .. } if routes == &["7100"]));
+        assert_eq!(serde_json::to_string(&read).unwrap(), new);
+    }
+}

@@ -87,7 +87,7 @@ fn readable(text: &str) -> Vec<String> {
     let mut keys: Vec<([u8; 32], Uuid)> = vec![(installation, Uuid::nil())];
     for line in text.lines() {
         let ids: Vec<Uuid> = words(line).filter_map(|word| word.parse().ok()).collect();
-        for wrapped in words(line).filter_map(|word| content(word)) {
+        for wrapped in words(line).filter_map(content) {
             let opened = open(&(installation, Uuid::nil()), &wrapped);
             if let Some(key) = opened.and_then(|key| <[u8; 32]>::try_from(key).ok()) {
                 keys.extend(ids.iter().map(|id| (key, *id)));

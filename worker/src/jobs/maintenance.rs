@@ -38,7 +38,12 @@ impl Queue for Maintenance {
                     + store.delete_old_answers(OAUTH_STATE_TTL).await?
             }
             "raw-input" => {
-                let days = self.context.settings().raw_input_days;
+                let settings = self.context.settings();
+                // Raw input has the same texts in it.
+                let days = match settings.message_retention_days {
+                    0 => settings.raw_input_days,
+                    days => settings.raw_input_days.min(days),
+                };
                 hub_store::commands::forget(store, days).await?
             }
             "message-retention" => {
