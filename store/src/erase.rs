@@ -85,6 +85,9 @@ pub struct Erased {
     pub raw_keys: u64,
     /// The login with its password.
     pub logins: u64,
+    /// Platform accounts whose raw input has to wait for the translator: see
+    /// [`Store::finish_erasure`].
+    pub waiting: u64,
 }
 
 impl Store {
@@ -122,8 +125,11 @@ impl Store {
         }
     }
 
-    /// Every step of an erasure that needs no platform. Complete when this returns; repeating it
-    /// removes what came in since.
+    /// Every step of an erasure that needs no platform; repeating it removes what came in since.
+    ///
+    /// Complete when this returns, with one exception: raw input that is about somebody else's
+    /// account as well and that nobody has translated yet. Without its keys they would never get
+    /// their part, so those keys wait, and the job comes again.
     pub async fn finish_erasure(&self, user: UserId, begun: Place) -> Result<Erased> {
         let shard = begun.shard.0;
         let connections = self.connections(user).await?;
@@ -166,12 +172,17 @@ impl Store {
             ..Erased::default()
         };
         for it in &connections {
-            if self.owners(it.platform, &it.route).await?.is_empty() {
-                erased.raw_keys += self
-                    .vault()
-                    .forget_raw_route(it.platform, &it.route)
-                    .await?;
+            if !self.owners(it.platform, &it.route).await?.is_empty() {
+                continue;
             }
+            if self.is_awaited(it).await? {
+                erased.waiting += 1;
+                continue;
+            }
+            erased.raw_keys += self
+                .vault()
+                .forget_raw_route(it.platform, &it.route)
+                .await?;
         }
         self.disconnect_latecomers(user, begun).await?;
         // Last: until here an operator finds the person by their address and can go on.
@@ -259,6 +270,22 @@ impl Store {
             })
         });
         Ok(known.collect())
+    }
+
+    /// Whether the translator has still to read input about this account and others.
+    async fn is_awaited(&self, it: &Connection) -> Result<bool> {
+        Ok(sqlx::query_scalar(
+            "SELECT EXISTS (SELECT FROM checkpoints p JOIN commands c \
+                 ON c.shard = p.shard AND c.position > p.position \
+             WHERE p.reactor = 'translate' AND p.generation = 0 AND c.kind = 'webhook' \
+             AND c.payload ->> 'platform' = $1 \
+             AND (c.payload -> 'routes')::jsonb @> to_jsonb($2::text) \
+             AND json_array_length(c.payload -> 'routes') > 1)",
+        )
+        .bind(it.platform.name())
+        .bind(&it.route)
+        .fetch_one(self.pool())
+        .await?)
     }
 
     /// An account that was being connected while its owner was erased may have come after the fact

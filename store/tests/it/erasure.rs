@@ -8,7 +8,7 @@ use hub_domain::command::{Command, NewCommand};
 use hub_domain::envelope::Meta;
 use hub_domain::event::{
     AccountConnected, ContactNamed, ConversationNoted, Event, FailureClass, MessageEdited,
-    MessageObserved, MessageQueued, MessageReceived, MessageType, SendFailed,
+    MessageObserved, MessageQueued, MessageReceived, MessageType, Sealed, SendFailed,
 };
 use hub_domain::id::{Key, MessageId, Place, SessionId, StreamId, UserId, login_stream};
 use hub_domain::platform::{Connected, Platform};
@@ -308,6 +308,17 @@ impl Person {
     }
 }
 
+/// As if the translator had read all raw input there is.
+async fn translate(pool: &PgPool) {
+    sqlx::query(
+        "UPDATE checkpoints c SET position = s.head FROM shards s \
+         WHERE s.shard = c.shard AND s.log = c.log AND c.reactor = 'translate'",
+    )
+    .execute(pool)
+    .await
+    .unwrap();
+}
+
 async fn fold(pool: &PgPool) {
     for projection in Projection::ALL {
         for shard in 0..SHARDS as i16 {
@@ -373,6 +384,7 @@ async fn a_dump_says_nothing_of_an_erased_person_and_all_of_another() {
         .begin_erasure(ada.user, Meta::default())
         .await
         .unwrap();
+    translate(world.pool()).await;
     let erased = store.finish_erasure(ada.user, begun).await.unwrap();
     assert_eq!(
         erased,
@@ -385,6 +397,7 @@ async fn a_dump_says_nothing_of_an_erased_person_and_all_of_another() {
             keys: 3,
             raw_keys: 1,
             logins: 1,
+            waiting: 0,
         }
     );
     fold(world.pool()).await;
@@ -474,6 +487,7 @@ async fn an_erasure_that_was_cut_off_anywhere_is_finished_by_the_next() {
         person.live(&world.store).await;
     }
     fold(world.pool()).await;
+    translate(world.pool()).await;
     let mut unfinished = 0;
     for person in &people {
         let begun = world
@@ -739,4 +753,39 @@ async fn raw_input_goes_by_day_and_by_account() {
     let (routes, at, body) = seal(&two, now).await;
     let opened = vault.open_raw(Platform::Facebook, &routes, at, &body).await;
     assert_eq!(opened.unwrap(), Opened::Text("body".to_owned()));
+}
+
+#[tokio::test]
+async fn input_that_is_somebody_elses_as_well_is_translated_before_its_keys_go() {
+    let world = World::new().await;
+    let store = &world.store;
+    let ada = Person::new(5, "ada");
+    ada.live(store).await;
+    fold(world.pool()).await;
+    let begun = store
+        .begin_erasure(ada.user, Meta::default())
+        .await
+        .unwrap();
+    let routes = ["another page".to_owned(), ada.own()];
+    let raw: String = sqlx::query_scalar(
+        "SELECT payload ->> 'body' FROM commands WHERE json_array_length(payload -> 'routes') = 2",
+    )
+    .fetch_one(world.pool())
+    .await
+    .unwrap();
+    let raw = Sealed(raw);
+    let open = async || {
+        let opened = store
+            .vault()
+            .open_raw(Platform::Facebook, &routes, Utc::now(), &raw);
+        opened.await.unwrap()
+    };
+    let erased = store.finish_erasure(ada.user, begun).await.unwrap();
+    assert_eq!((erased.waiting, erased.raw_keys), (1, 0));
+    assert_eq!(open().await, Opened::Text(ada.thing("raw of both")));
+    assert_eq!(ada.left(world.pool()).await, []);
+    translate(world.pool()).await;
+    let erased = store.finish_erasure(ada.user, begun).await.unwrap();
+    assert_eq!((erased.waiting, erased.raw_keys), (0, 1));
+    assert_eq!(open().await, Opened::Erased);
 }

@@ -20,6 +20,9 @@ use crate::Context;
 /// Platforms together get this long: the person is waiting to be forgotten.
 const FAREWELL_MAX: Duration = Duration::from_secs(20);
 
+/// The translator is rarely behind for longer.
+const TRANSLATED_WITHIN: Duration = Duration::from_secs(1);
+
 /// The queue of people to forget.
 #[derive(Clone)]
 pub struct Erase {
@@ -91,6 +94,9 @@ impl Queue for Erase {
         }
         let erased = store.finish_erasure(user, begun).await?;
         tracing::info!(place = %begun, keys = erased.keys, "a person was erased");
+        if erased.waiting > 0 {
+            return Ok(Outcome::Again(TRANSLATED_WITHIN));
+        }
         let left = store
             .settled_at(user)
             .await?
