@@ -19,6 +19,7 @@ mod jobs;
 mod keys;
 mod old_snapshot;
 mod outage;
+mod person;
 mod plaintext;
 mod projection;
 mod proxy;
