@@ -85,6 +85,11 @@ pub enum Verb {
         #[command(flatten)]
         shown: Shown,
     },
+    /// Make what the hub knows of a person unreadable, for good.
+    Erase {
+        #[command(subcommand)]
+        what: Erase,
+    },
     /// Show what the hub makes of a platform's raw body, one JSON object per fact. Touches nothing.
     Translate {
         /// Whose body it is.
@@ -101,6 +106,28 @@ pub enum Verb {
 const PRIVATE_DATABASE: &str = "\
 The private database of `cargo run` has its socket in the data folder, as long as that runs:
   DATABASE_URL=\"postgres://hub@localhost/hub?host=$PWD/.hub/pg/run\" hub verify all";
+
+/// What can be erased.
+#[derive(Subcommand)]
+pub enum Erase {
+    /// A user: their content, names, tokens, sessions and login.
+    ///
+    /// Without --yes it shows what there is and erases nothing. A worker that runs takes the
+    /// platforms' permissions back first; without one, that is left out. The log itself does not
+    /// change: the keys to it go. Backups made before still hold the keys. Needs DATABASE_URL, and
+    /// REDIS_URL where the other processes have it.
+    #[command(after_help = PRIVATE_DATABASE)]
+    User {
+        /// The e-mail address they log in with.
+        email: String,
+        /// Do it.
+        #[arg(long)]
+        yes: bool,
+        /// Print JSON, one object.
+        #[arg(long)]
+        json: bool,
+    },
+}
 
 /// A read model, or all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -4,6 +4,7 @@ mod bench;
 mod cli;
 mod demo;
 mod dev;
+mod erase;
 mod events;
 mod explain;
 mod replay;
@@ -16,7 +17,7 @@ mod verify;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use cli::{Cli, Seals, Verb};
+use cli::{Cli, Erase, Seals, Verb};
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().verb.unwrap_or(Verb::Dev) {
@@ -36,6 +37,9 @@ fn main() -> ExitCode {
         Verb::Seals(Seals::Export { heads, out }) => seals::export(heads, out.as_deref()),
         Verb::Events(look) => events::run(look),
         Verb::Explain { message, shown } => explain::run(message, shown),
+        Verb::Erase {
+            what: Erase::User { email, yes, json },
+        } => erase::user(&email, yes, json),
         Verb::Translate {
             platform,
             file,

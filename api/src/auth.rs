@@ -23,7 +23,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::Api;
-use crate::error::Problem;
+use crate::error::{Problem, chain};
 use crate::request::RequestId;
 
 /// What a valid token says.
@@ -64,6 +64,26 @@ struct Payload {
 /// Checks an access token.
 pub fn verify_access(settings: &AuthSettings, token: &str) -> Result<Claims, TokenError> {
     verify(&settings.jwt_secret, token)
+}
+
+/// Who an access token belongs to: checks it, and that its owner was not erased since. That costs a
+/// question to the database now and then; what a token says does not change when its owner goes.
+///
+/// When the database does not answer, the token alone decides: whatever is done with it next asks
+/// the same database.
+pub async fn identify(api: &Api, token: &str) -> Result<Claims, TokenError> {
+    let claims = verify_access(&api.settings().auth, token)?;
+    match api.store().vault().is_erased(claims.user).await {
+        Ok(true) => Err(TokenError::Invalid),
+        Ok(false) => Ok(claims),
+        Err(error) => {
+            tracing::warn!(
+                error = chain(&error),
+                "whether a user is there is not known"
+            );
+            Ok(claims)
+        }
+    }
 }
 
 /// Checks a refresh token's signature and expiry; whether it was revoked is the store's to say.
@@ -165,7 +185,7 @@ impl FromRequestParts<Api> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
         let token = bearer(&parts.headers)?;
-        let claims = verify_access(&api.settings().auth, token)?;
+        let claims = identify(api, token).await?;
         Ok(Self {
             user: claims.user,
             email: claims.email,

@@ -16,6 +16,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
+use crate::auth::TokenError;
+
 /// Something a client did wrong or the hub could not do.
 #[derive(Clone, Debug)]
 pub struct Problem(Arc<Inner>);
@@ -180,6 +182,10 @@ impl Failing {
             );
             let status = StatusCode::UNPROCESSABLE_ENTITY;
             return Problem::new(status, "PAST_TOO_LONG", message);
+        }
+        if matches!(error, hub_store::Error::Erased) {
+            // Erased while this request was on its way.
+            return TokenError::Invalid.into();
         }
         if error.is_temporary() {
             tracing::warn!(

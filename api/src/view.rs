@@ -1,15 +1,14 @@
 //! Read-model rows as a client sees them (contract 1.9).
 //!
-//! Every property name here is a promise. What is sealed is opened with the owner's data key; when
-//! that fails (the person was erased) a text is empty and a name falls back to the platform's id,
-//! because a list with a gap is better than no list. What a client is not to know (tokens, media
-//! addresses of the platform) has no way in.
+//! Every property name here is a promise. What is sealed is opened with the owner's keys; what was
+//! erased shows as [`REDACTED`]. When opening fails (somebody altered it) a text is empty and a
+//! name falls back to the platform's id, because a list with a gap is better than no list. What a
+//! client is not to know (tokens, media addresses of the platform) has no way in.
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use hub_domain::event::Sealed;
 use hub_domain::id::UserId;
 use hub_store::entity::{account, conversation, message};
-use hub_store::vault::DataKey;
+use hub_store::vault::{Keyring, Opened, REDACTED};
 use serde_json::{Value, json};
 
 /// A time as clients read it: RFC 3339, UTC, milliseconds, `Z`.
@@ -33,13 +32,13 @@ pub fn user(
 }
 
 /// A connected account. Never its tokens.
-pub fn account(row: &account::Model, key: &DataKey) -> Value {
+pub fn account(row: &account::Model, keys: &Keyring) -> Value {
     json!({
         "id": row.id,
         "userId": row.user_id,
         "platform": row.platform,
         "platformUserId": row.platform_user_id,
-        "platformUsername": username(row, key),
+        "platformUsername": username(row, keys),
         "isActive": row.is_active,
         "createdAt": timestamp(row.created_at),
         "updatedAt": timestamp(row.updated_at),
@@ -47,14 +46,14 @@ pub fn account(row: &account::Model, key: &DataKey) -> Value {
 }
 
 /// A conversation with the account it belongs to.
-pub fn conversation(row: &conversation::Model, account: &account::Model, key: &DataKey) -> Value {
+pub fn conversation(row: &conversation::Model, account: &account::Model, keys: &Keyring) -> Value {
     let participant = row.participant_id.as_deref().unwrap_or(&row.thread);
-    let name = open_name(row.participant_name.as_deref(), key);
+    let name = open_name(row.participant_name.as_deref(), keys);
     json!({
         "id": row.id,
         "accountId": row.account_id,
         "platform": row.platform,
-        "platformUsername": username(account, key),
+        "platformUsername": username(account, keys),
         "platformConversationId": row.thread,
         "participantName": name.as_deref().unwrap_or(participant),
         "participantId": participant,
@@ -69,7 +68,7 @@ pub fn conversation(row: &conversation::Model, account: &account::Model, key: &D
 }
 
 /// A message with the conversation it belongs to, whose marks say what has been read.
-pub fn message(row: &message::Model, conversation: &conversation::Model, key: &DataKey) -> Value {
+pub fn message(row: &message::Model, conversation: &conversation::Model, keys: &Keyring) -> Value {
     let seen_at = seen_at(row, conversation);
     let is_read = if row.outgoing {
         seen_at.is_some()
@@ -81,8 +80,8 @@ pub fn message(row: &message::Model, conversation: &conversation::Model, key: &D
         "conversationId": row.conversation_id,
         "platformMessageId": row.platform_message_id,
         "senderId": row.sender_id,
-        "senderName": sender_name(row, key),
-        "content": open_text(row.body.as_deref(), key),
+        "senderName": sender_name(row, keys),
+        "content": open_text(row.body.as_deref(), keys),
         "messageType": row.message_type,
         // Platform addresses and file ids are nothing a browser may load.
         "mediaUrl": null,
@@ -121,8 +120,8 @@ fn reported(
     named.or_else(|| until.filter(|until| row.sent_at.is_some_and(|sent| sent <= *until)))
 }
 
-fn sender_name(row: &message::Model, key: &DataKey) -> String {
-    match open_name(row.sender_name.as_deref(), key) {
+fn sender_name(row: &message::Model, keys: &Keyring) -> String {
+    match open_name(row.sender_name.as_deref(), keys) {
         _ if row.sender_id == "me" => "You".to_owned(),
         Some(name) => name,
         None if row.outgoing => "You".to_owned(),
@@ -130,18 +129,24 @@ fn sender_name(row: &message::Model, key: &DataKey) -> String {
     }
 }
 
-fn username(row: &account::Model, key: &DataKey) -> String {
-    open_name(Some(&row.username), key).unwrap_or_else(|| row.platform_user_id.clone())
+fn username(row: &account::Model, keys: &Keyring) -> String {
+    open_name(Some(&row.username), keys).unwrap_or_else(|| row.platform_user_id.clone())
 }
 
-fn open_text(sealed: Option<&str>, key: &DataKey) -> String {
-    sealed
-        .and_then(|text| key.open(&Sealed(text.to_owned())).ok())
-        .unwrap_or_default()
+fn open_text(sealed: Option<&str>, keys: &Keyring) -> String {
+    match sealed.map(|text| keys.open(text)) {
+        Some(Ok(Opened::Text(text))) => text,
+        Some(Ok(Opened::Erased)) => REDACTED.to_owned(),
+        Some(Err(error)) => {
+            tracing::error!(%error, "stored content cannot be shown");
+            String::new()
+        }
+        None => String::new(),
+    }
 }
 
-fn open_name(sealed: Option<&str>, key: &DataKey) -> Option<String> {
-    Some(open_text(sealed, key)).filter(|name| !name.is_empty())
+fn open_name(sealed: Option<&str>, keys: &Keyring) -> Option<String> {
+    Some(open_text(sealed, keys)).filter(|name| !name.is_empty())
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ mod around;
 mod bodies;
 #[path = "surface/connecting.rs"]
 mod connecting;
+#[path = "surface/erasing.rs"]
+mod erasing;
 #[path = "surface/history.rs"]
 mod history;
 #[path = "surface/hub.rs"]

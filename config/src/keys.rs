@@ -86,6 +86,7 @@ pub(crate) const KEYS: &[Key] = &[
     plain("worker.http_timeout_ms", &["HUB_HTTP_TIMEOUT_MS"]),
     plain("worker.reconcile_window_s", &["HUB_RECONCILE_WINDOW_SECONDS"]),
     plain("worker.raw_input_days", &["HUB_RAW_INPUT_DAYS"]),
+    plain("worker.message_retention_days", &["MESSAGE_RETENTION_DAYS"]),
     plain("worker.send_retry_attempts", &["HUB_SEND_RETRY_ATTEMPTS"]),
     plain("worker.send_retry_first_ms", &["HUB_SEND_RETRY_FIRST_MS"]),
     plain("worker.send_retry_cap_s", &["HUB_SEND_RETRY_CAP_SECONDS"]),

@@ -21,6 +21,8 @@ pub struct WorkerSettings {
     pub reconcile_window: Duration,
     /// Days that raw input is kept, so that history can be translated again.
     pub raw_input_days: u16,
+    /// Days that content of messages can be read; 0 is for ever.
+    pub message_retention_days: u16,
     /// When a send is tried again, and how often.
     pub send_retry: Policy,
 }
@@ -33,6 +35,7 @@ impl WorkerSettings {
             http_timeout: layers.millis("worker.http_timeout_ms")?,
             reconcile_window: layers.seconds("worker.reconcile_window_s", 1)?,
             raw_input_days: layers.number("worker.raw_input_days", 1..=3650)?,
+            message_retention_days: layers.number("worker.message_retention_days", 0..=36_500)?,
             send_retry: Policy {
                 first: layers.millis("worker.send_retry_first_ms")?,
                 cap: layers.seconds("worker.send_retry_cap_s", 1)?,

@@ -24,6 +24,10 @@ pub enum Command {
         /// When it was sealed: raw input is sealed under the key of its day, and around midnight
         /// the clock of the database may already show another.
         sealed_at: DateTime<Utc>,
+        /// The platform accounts it is about, under whose keys it is sealed. None: under the key
+        /// of the day alone, as everything was once.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        routes: Vec<String>,
     },
     /// A person came back from a platform with a grant.
     Connect {
@@ -100,11 +104,28 @@ pub enum ConnectAnswer {
         /// The account.
         account: AccountId,
         /// Its display name.
-        username: String,
+        username: Sealed,
     },
     /// It did not work.
     Failed {
         /// What to tell the person.
         message: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn webhooks_from_before_they_named_their_accounts_are_read() {
+        let old = r#"{"kind":"webhook","platform":"telegram","body":"h1.body","sealed_at":"2026-01-02T03:04:05Z"}"#;
+        let read: Command = serde_json::from_str(old).unwrap();
+        assert!(matches!(&read, Command::Webhook { routes, .. } if routes.is_empty()));
+        assert_eq!(serde_json::to_string(&read).unwrap(), old);
+        let new = old.replace('}', r#","routes":["7100"]}"#);
+        let read: Command = serde_json::from_str(&new).unwrap();
+        assert!(matches!(&read, Command::Webhook { routes, .. } if routes == &["7100"]));
+        assert_eq!(serde_json::to_string(&read).unwrap(), new);
+    }
 }

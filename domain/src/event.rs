@@ -166,6 +166,12 @@ payloads! {
         /// The address.
         email: Sealed,
     }
+    /// The person is to be forgotten, by their own wish or the operator's. Nothing follows in their
+    /// name; their keys go, and what was sealed under them stays in the log unreadable.
+    UserErased {
+        /// Who.
+        user: UserId,
+    }
     /// Somebody logged in: a family of refresh tokens begins.
     SessionStarted {
         /// The user.
@@ -504,6 +510,8 @@ pub struct MessageObserved(pub PlatformMessage);
 events! {
     /// See [`UserRegistered`].
     UserRegistered(UserRegistered) = 1,
+    /// See [`UserErased`].
+    UserErased(UserErased) = 1,
     /// See [`SessionStarted`].
     SessionStarted(SessionStarted) = 1,
     /// See [`SessionRefreshed`].

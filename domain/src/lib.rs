@@ -9,7 +9,7 @@
 //! - [`event`], [`envelope`], [`command`]: what is written to the log
 //! - [`platform`]: one sans-IO adapter per platform, speaking [`platform::fact`] and [`platform::http`]
 //! - [`projection`]: folds from events to read-model rows
-//! - [`retry`], [`limits`], [`text`], [`signature`]: small rules used by all of the above
+//! - [`retry`], [`retention`], [`limits`], [`text`], [`signature`]: small rules used by all of the above
 
 pub mod command;
 pub mod envelope;
@@ -18,6 +18,7 @@ pub mod id;
 pub mod limits;
 pub mod platform;
 pub mod projection;
+pub mod retention;
 pub mod retry;
 pub mod secret;
 pub mod signature;

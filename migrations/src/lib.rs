@@ -10,6 +10,7 @@ mod m0003_read_models;
 mod m0004_jobs;
 mod m0005_seals;
 mod m0006_places;
+mod m0008_erasure;
 mod m0009_totals;
 
 use sea_orm_migration::prelude::*;
@@ -27,6 +28,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0004_jobs::Migration),
             Box::new(m0005_seals::Migration),
             Box::new(m0006_places::Migration),
+            Box::new(m0008_erasure::Migration),
             Box::new(m0009_totals::Migration),
         ]
     }

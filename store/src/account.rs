@@ -8,7 +8,7 @@ use sqlx::Row;
 use uuid::Uuid;
 
 use crate::Store;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// An owner of a platform account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +61,10 @@ impl Store {
         .fetch_optional(self.pool())
         .await?;
         let Some(row) = row else { return Ok(None) };
-        let key = self.vault().user(owner.user).await?;
+        let key = match self.vault().user(owner.user).await {
+            Err(Error::Erased) => return Ok(None),
+            key => key?,
+        };
         let open = |text: String| -> Result<Secret> {
             key.open(&hub_domain::event::Sealed(text)).map(Secret::new)
         };

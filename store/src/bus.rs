@@ -56,6 +56,8 @@ pub enum What {
     UnreadCounts,
     /// A conversation was created or changed.
     Conversation,
+    /// The user was erased: there is nobody left to tell anything.
+    Farewell,
     /// Something went wrong that the user should know.
     Error {
         /// What to tell them.

@@ -61,6 +61,9 @@ pub enum Error {
     /// Something sealed cannot be opened: wrong key or altered content.
     #[error("sealed content cannot be opened: {0}")]
     Sealed(&'static str),
+    /// The person this is about was erased: there is no key and never will be.
+    #[error("the person was erased")]
+    Erased,
     /// Another worker holds this now; whatever this one was about to write was not written.
     #[error("the lease is no longer ours")]
     Fenced,

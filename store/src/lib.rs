@@ -12,7 +12,7 @@
 //! - [`inspect`], [`told`]: looking into the log, and when sockets were told
 //! - [`jobs`]: work with a due time, behind apalis's storage seam
 //! - [`peer`]: what the log's speed is measured against
-//! - [`vault`]: sealing what is personal or secret
+//! - [`vault`]: sealing what is personal or secret; [`erase`]: forgetting a person
 //! - [`login`], [`session`], [`oauth`], [`account`], [`answer`]: side tables
 //! - [`signal`], [`bus`]: hints that something happened; polling is the truth
 
@@ -23,6 +23,7 @@ pub mod bus;
 pub mod checkpoint;
 pub mod commands;
 pub mod entity;
+pub mod erase;
 pub mod error;
 pub mod generation;
 pub mod group;
@@ -100,7 +101,12 @@ impl Store {
         let commands = commands::CommandLog::new(signals.clone());
         Ok(Self {
             orm: sea_orm::SqlxPostgresConnector::from_sqlx_postgres_pool(pool.clone()),
-            vault: vault::Vault::new(pool.clone(), sharding, &options.encryption_key),
+            vault: vault::Vault::new(
+                pool.clone(),
+                sharding,
+                &options.encryption_key,
+                signals.clone(),
+            ),
             events: group::Group::start(pool.clone(), log),
             commands: group::Group::start(pool.clone(), commands),
             pool,

@@ -24,8 +24,9 @@ pub struct Login {
 }
 
 impl Store {
-    /// Registers a user under a login stream. [`crate::Error::Conflict`] when the address is taken:
-    /// the stream's existence is the uniqueness check, so two at once cannot both win.
+    /// Registers a user under a login stream. [`crate::Error::Conflict`] when the address is taken: the
+    /// stream moves from nothing, or from where an erased user left it, and two at once cannot both
+    /// move it.
     pub async fn register(
         &self,
         stream: StreamId,
@@ -37,6 +38,14 @@ impl Store {
         let shard = self.sharding().of_login(stream);
         let email: Sealed = self.vault().user(user).await?.seal(email);
         let mut tx = self.pool().begin().await?;
+        let left: Option<i64> = sqlx::query_scalar(
+            "SELECT version FROM streams s WHERE shard = $1 AND stream = $2 AND NOT EXISTS \
+             (SELECT FROM logins l WHERE l.shard = s.shard AND l.stream = s.stream)",
+        )
+        .bind(shard.0)
+        .bind(stream.0)
+        .fetch_optional(&mut *tx)
+        .await?;
         let append = Append::one(
             shard,
             stream,
@@ -45,7 +54,7 @@ impl Store {
                 email: email.clone(),
             },
         )
-        .expecting(Expected::NoStream)
+        .expecting(left.map_or(Expected::NoStream, Expected::Version))
         .because(meta);
         self.append_in(&mut tx, &append).await?;
         let row = sqlx::query(
@@ -70,8 +79,17 @@ impl Store {
         })
     }
 
-    /// The login of an address.
+    /// The login of an address. An erased user has none.
     pub async fn login(&self, stream: StreamId) -> Result<Option<Login>> {
+        let login = self.stored_login(stream).await?;
+        match &login {
+            Some(it) if self.vault().is_erased_now(it.user).await? => Ok(None),
+            _ => Ok(login),
+        }
+    }
+
+    /// The login of an address as it is stored, also while its user is being erased.
+    pub async fn stored_login(&self, stream: StreamId) -> Result<Option<Login>> {
         let row = sqlx::query(
             "SELECT user_id, password_hash, created_at, updated_at FROM logins \
              WHERE shard = $1 AND stream = $2",

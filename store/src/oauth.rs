@@ -1,5 +1,6 @@
 //! OAuth states: who began a connect, for which platform. Single use, ten minutes.
 
+use hub_domain::event::Sealed;
 use hub_domain::id::UserId;
 use hub_domain::limits::OAUTH_STATE_TTL;
 use hub_domain::platform::Platform;
@@ -24,10 +25,10 @@ pub struct Begun {
 impl Store {
     /// Keeps a state for ten minutes.
     pub async fn put_oauth_state(&self, state: &str, begun: &Begun) -> Result<()> {
-        let verifier = begun
-            .verifier
-            .as_ref()
-            .map(|verifier| self.vault().installation().seal(verifier).0);
+        let verifier = match &begun.verifier {
+            Some(verifier) => Some(self.vault().user(begun.user).await?.seal(verifier).0),
+            None => None,
+        };
         sqlx::query(
             "INSERT INTO oauth_states (shard, state_hash, user_id, platform, verifier, expires_at) \
              VALUES ($1, $2, $3, $4, $5, now() + $6 * interval '1 second')",
@@ -60,16 +61,13 @@ impl Store {
         if !is_current || name != platform.name() {
             return Ok(None);
         }
+        let user = UserId(row.try_get::<Uuid, _>(0)?);
         let verifier = match row.try_get::<Option<String>, _>(2)? {
-            Some(sealed) => Some(
-                self.vault()
-                    .installation()
-                    .open(&hub_domain::event::Sealed(sealed))?,
-            ),
+            Some(sealed) => Some(self.vault().user(user).await?.open(&Sealed(sealed))?),
             None => None,
         };
         Ok(Some(Begun {
-            user: UserId(row.try_get::<Uuid, _>(0)?),
+            user,
             platform,
             verifier,
         }))

@@ -10,7 +10,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::Store;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A pair of tokens as the client gets it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +76,10 @@ impl Store {
         make: impl FnOnce(SessionId) -> (Pair, NewToken),
     ) -> Result<Exchanged> {
         let shard = self.sharding().of_user(user);
+        let key = match self.vault().user(user).await {
+            Err(Error::Erased) => return Ok(Exchanged::Refused),
+            key => key?,
+        };
         let mut tx = self.pool().begin().await?;
         let row = sqlx::query(
             "SELECT session, rotated_at, successor, \
@@ -99,10 +103,9 @@ impl Store {
         let successor: Option<String> = row.try_get(2)?;
         let is_twin = row.try_get::<Option<bool>, _>(3)?.unwrap_or(false);
         let is_reusable = row.try_get::<Option<bool>, _>(4)?.unwrap_or(false);
-        let vault = self.vault().installation();
         if rotated.is_some() {
             if let (true, Some(successor)) = (is_twin, successor) {
-                let pair = vault.open_bytes(&successor)?;
+                let pair = key.open_bytes(&successor)?;
                 return Ok(
                     serde_json::from_slice(&pair).map_or(Exchanged::Refused, Exchanged::Same)
                 );
@@ -112,7 +115,7 @@ impl Store {
             }
         }
         let (pair, token) = make(session);
-        let sealed = serde_json::to_vec(&pair).map(|pair| vault.seal_bytes(&pair));
+        let sealed = serde_json::to_vec(&pair).map(|pair| key.seal_bytes(&pair));
         sqlx::query(
             "UPDATE refresh_tokens SET rotated_at = coalesce(rotated_at, now()), successor = $3 \
              WHERE shard = $1 AND token_hash = $2",

@@ -26,14 +26,17 @@ pub enum Topic {
     Jobs,
     /// An answer was left for a waiting request.
     Answers,
+    /// Data keys were erased.
+    Keys,
 }
 
-const TOPICS: [Topic; 5] = [
+const TOPICS: [Topic; 6] = [
     Topic::Events,
     Topic::Commands,
     Topic::Projected,
     Topic::Jobs,
     Topic::Answers,
+    Topic::Keys,
 ];
 
 const CHANNEL: &str = "hub:signal";
@@ -48,9 +51,9 @@ impl Topic {
 }
 
 struct Shared {
-    counters: [watch::Sender<u64>; 5],
+    counters: [watch::Sender<u64>; TOPICS.len()],
     outgoing: Notify,
-    pending: std::sync::Mutex<[bool; 5]>,
+    pending: std::sync::Mutex<[bool; TOPICS.len()]>,
 }
 
 /// The signals of this process.
@@ -89,7 +92,7 @@ impl Signals {
         let shared = Arc::new(Shared {
             counters: std::array::from_fn(|_| watch::Sender::new(0)),
             outgoing: Notify::new(),
-            pending: std::sync::Mutex::new([false; 5]),
+            pending: std::sync::Mutex::new([false; TOPICS.len()]),
         });
         if let Some(url) = redis {
             let client = redis::Client::open(url.expose())?;
@@ -112,6 +115,11 @@ impl Signals {
             }
             self.shared.outgoing.notify_one();
         }
+    }
+
+    /// How often this topic was raised, as far as this process has heard.
+    pub fn count(&self, topic: Topic) -> u64 {
+        *self.shared.counters[topic.index()].borrow()
     }
 
     /// A listener for a topic.

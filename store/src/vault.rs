@@ -1,108 +1,55 @@
 //! Sealing what is personal or secret.
 //!
-//! Every subject (a user, a day of raw input) has a data key; the installation's key
-//! (`ENCRYPTION_KEY`) wraps it. Sealed text is AES-256-GCM with a random 96-bit nonce, the subject
-//! as associated data, and a version prefix. Deleting a subject's data key makes everything sealed
-//! under it unreadable wherever it was copied: that is what erasing a person means.
+//! Every person has a key of their own, for names and tokens, and one for each day, for content:
+//! texts, media, details. Raw input has a key for each platform account and day ([`raw`]). The
+//! installation's key (`ENCRYPTION_KEY`) wraps them all. Sealed text is AES-256-GCM with a random
+//! 96-bit nonce, the key's subject as associated data, and an envelope that says which key it was.
+//!
+//! Erasing a key makes everything sealed under it unreadable wherever it was copied: that is what
+//! erasing a person means, and what retention does to a day. Promises: an erased key is never made
+//! again; what was sealed under it opens as [`Opened::Erased`] and not as an error; altered content
+//! is an error; another process goes on using a key at most [`CACHE_TTL`] after it was erased, and
+//! what it seals then is as unreadable as the rest.
+
+mod erasure;
+mod key;
+mod keyring;
+pub mod raw;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::rand;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chrono::{DateTime, Utc};
-use hub_domain::event::Sealed;
+use chrono::{DateTime, NaiveDate, Utc};
 use hub_domain::id::{Shard, Sharding, UserId};
+use hub_domain::retention;
 use hub_domain::secret::Secret;
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 use uuid::Uuid;
 
+pub use key::{DataKey, Opened, Sealer, is_sealed};
+pub use keyring::Keyring;
+
 use crate::error::{Error, Result};
 use crate::seal::SealKey;
+use crate::signal::{Signals, Topic};
 
-const PREFIX: &str = "h1.";
+/// What people see in the place of something that was erased.
+pub const REDACTED: &str = "[erased]";
 
-/// How long a process may go on using a data key after it was deleted elsewhere.
-const CACHE_TTL: Duration = Duration::from_secs(60);
+/// How long a process may go on using a data key after it was erased elsewhere, when no signal
+/// reaches it.
+pub const CACHE_TTL: Duration = Duration::from_secs(60);
+
+/// How long a process may take somebody for a user after they were erased elsewhere, when no
+/// signal reaches it.
+const ALIVE_TTL: Duration = Duration::from_secs(1);
 
 /// Data keys kept in memory; beyond that the cache starts over.
 const CACHE_MAX: usize = 100_000;
-
-/// True of a text that [`DataKey::seal`] may have made.
-pub fn is_sealed(text: &str) -> bool {
-    text.starts_with(PREFIX)
-}
-
-/// A key that seals and opens, with what it is bound to.
-#[derive(Clone)]
-pub struct DataKey {
-    key: Arc<LessSafeKey>,
-    subject: Uuid,
-}
-
-impl DataKey {
-    fn new(bytes: &[u8], subject: Uuid) -> Result<Self> {
-        let key = UnboundKey::new(&AES_256_GCM, bytes)
-            .map_err(|_| Error::Sealed("a data key has the wrong length"))?;
-        Ok(Self {
-            key: Arc::new(LessSafeKey::new(key)),
-            subject,
-        })
-    }
-
-    /// Seals a text.
-    pub fn seal(&self, text: &str) -> Sealed {
-        Sealed(self.seal_bytes(text.as_bytes()))
-    }
-
-    /// Seals bytes.
-    pub fn seal_bytes(&self, bytes: &[u8]) -> String {
-        let mut nonce = [0u8; NONCE_LEN];
-        rand::fill(&mut nonce).expect("the operating system's random source works");
-        let mut sealed = Vec::with_capacity(NONCE_LEN + bytes.len() + 16);
-        sealed.extend_from_slice(bytes);
-        let tag = self
-            .key
-            .seal_in_place_separate_tag(
-                Nonce::assume_unique_for_key(nonce),
-                Aad::from(self.subject.as_bytes()),
-                &mut sealed,
-            )
-            .expect("content is far below the cipher's limit");
-        let mut envelope = nonce.to_vec();
-        envelope.extend_from_slice(&sealed);
-        envelope.extend_from_slice(tag.as_ref());
-        format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(envelope))
-    }
-
-    /// Opens a text sealed with this key.
-    pub fn open(&self, sealed: &Sealed) -> Result<String> {
-        String::from_utf8(self.open_bytes(&sealed.0)?)
-            .map_err(|_| Error::Sealed("the content is not text"))
-    }
-
-    /// Opens bytes sealed with this key.
-    pub fn open_bytes(&self, sealed: &str) -> Result<Vec<u8>> {
-        let envelope = sealed
-            .strip_prefix(PREFIX)
-            .and_then(|text| URL_SAFE_NO_PAD.decode(text).ok())
-            .filter(|bytes| bytes.len() >= NONCE_LEN)
-            .ok_or(Error::Sealed("the envelope is malformed"))?;
-        let (nonce, content) = envelope.split_at(NONCE_LEN);
-        let mut content = content.to_vec();
-        let nonce = Nonce::try_assume_unique_for_key(nonce)
-            .map_err(|_| Error::Sealed("the envelope is malformed"))?;
-        let plain = self
-            .key
-            .open_in_place(nonce, Aad::from(self.subject.as_bytes()), &mut content)
-            .map_err(|_| Error::Sealed("wrong key or altered content"))?;
-        Ok(plain.to_vec())
-    }
-}
 
 /// The installation's key as 32 bytes: as it is when it has that length, else hashed.
 pub(crate) fn installation_key(encryption_key: &Secret) -> [u8; 32] {
@@ -113,31 +60,67 @@ pub(crate) fn installation_key(encryption_key: &Secret) -> [u8; 32] {
     }
 }
 
-/// Finds, makes and caches data keys.
+/// A key as the database has it.
+#[derive(Clone, Debug)]
+enum State {
+    /// To be used.
+    Here(DataKey),
+    /// Erased, for good.
+    Erased,
+}
+
+/// Where a key is, and what its envelopes say.
+#[derive(Clone, Copy, Debug)]
+struct Find {
+    shard: Shard,
+    subject: Uuid,
+    period: Option<NaiveDate>,
+}
+
+/// What is written down with a new key.
+#[derive(Clone, Copy, Debug)]
+struct Make {
+    kind: &'static str,
+    owner: Option<Uuid>,
+    period: Option<NaiveDate>,
+    /// The key that must not be erased for this one to be made.
+    under: Option<Uuid>,
+}
+
+/// Finds, makes, caches and erases data keys.
 #[derive(Clone)]
 pub struct Vault {
     pool: PgPool,
     sharding: Sharding,
     installation: DataKey,
     seals: SealKey,
-    cache: Arc<RwLock<HashMap<Uuid, (DataKey, Instant)>>>,
+    signals: Signals,
+    cache: Arc<Cache>,
+}
+
+#[derive(Default)]
+struct Cache {
+    keys: RwLock<HashMap<Uuid, (State, Instant)>>,
+    /// The signals that had been raised when the cache was last emptied.
+    signals: AtomicU64,
 }
 
 impl Vault {
-    pub(crate) fn new(pool: PgPool, sharding: Sharding, encryption_key: &Secret) -> Self {
+    pub(crate) fn new(
+        pool: PgPool,
+        sharding: Sharding,
+        encryption_key: &Secret,
+        signals: Signals,
+    ) -> Self {
         let key = installation_key(encryption_key);
         Self {
             pool,
             sharding,
-            installation: DataKey::new(&key, Uuid::nil()).expect("32 bytes are a key"),
+            installation: DataKey::new(&key, Uuid::nil(), None).expect("32 bytes are a key"),
             seals: SealKey::new(encryption_key),
+            signals,
             cache: Arc::default(),
         }
-    }
-
-    /// The installation's own key, for what belongs to no person (a successor token on its way).
-    pub fn installation(&self) -> &DataKey {
-        &self.installation
     }
 
     /// The key that says that this installation has sealed a part of the log.
@@ -145,117 +128,219 @@ impl Vault {
         &self.seals
     }
 
-    /// The key of a user, made when it is first asked for.
+    /// The key of a user, made when it is first asked for. [`Error::Erased`] once they were erased.
     pub async fn user(&self, user: UserId) -> Result<DataKey> {
-        self.key(self.sharding.of_user(user), user.0).await
+        let (find, make) = self.own(user);
+        match self.find_or_make(find, make).await? {
+            State::Here(key) => Ok(key),
+            State::Erased => Err(Error::Erased),
+        }
     }
 
-    /// The key that raw input of this day is sealed under; it goes when the day's input goes.
-    pub async fn raw_input(&self, day: DateTime<Utc>) -> Result<DataKey> {
-        let (shard, subject) = self.raw_subject(day);
-        self.key(shard, subject).await
+    /// What seals a user's content of that moment. Nothing is kept of days before `kept_from`.
+    /// [`Error::Erased`] once the user was erased.
+    pub async fn content(
+        &self,
+        user: UserId,
+        at: DateTime<Utc>,
+        kept_from: Option<NaiveDate>,
+    ) -> Result<Sealer> {
+        let day = retention::period(at, Utc::now());
+        if kept_from.is_some_and(|first| day < first) {
+            return Ok(Sealer::Nothing);
+        }
+        // Made first if need be: the key of a day is only made under it.
+        self.user(user).await?;
+        let make = Make {
+            kind: "day",
+            owner: Some(user.0),
+            period: Some(day),
+            under: Some(user.0),
+        };
+        Ok(match self.find_or_make(self.day(user, day), make).await? {
+            State::Here(key) => Sealer::Under(key),
+            State::Erased => Sealer::Nothing,
+        })
     }
 
-    /// The key of a user, if there is one: for whoever only looks.
-    pub async fn user_if_any(&self, user: UserId) -> Result<Option<DataKey>> {
-        self.read(self.sharding.of_user(user), user.0).await
+    /// The keys that open these texts of a user; those that are not in memory by one query.
+    pub async fn keyring<'a>(
+        &self,
+        user: UserId,
+        texts: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Keyring> {
+        let asked = keyring::periods(texts);
+        let finds: Vec<Find> = asked
+            .iter()
+            .map(|period| match period {
+                Some(day) => self.day(user, *day),
+                None => self.own(user).0,
+            })
+            .collect();
+        let mut found = self.find(self.sharding.of_user(user), &finds).await?;
+        let keys = finds
+            .iter()
+            .filter_map(|find| match found.remove(&find.subject)? {
+                State::Here(key) => Some((find.period, key)),
+                State::Erased => None,
+            });
+        Ok(Keyring::new(asked, keys.collect()))
     }
 
-    /// The key of a day of raw input, if there is one: for whoever only looks.
-    pub async fn raw_input_if_any(&self, day: DateTime<Utc>) -> Result<Option<DataKey>> {
-        let (shard, subject) = self.raw_subject(day);
-        self.read(shard, subject).await
+    /// Whether a user was erased, as of a second ago at most.
+    pub async fn is_erased(&self, user: UserId) -> Result<bool> {
+        let (find, _) = self.own(user);
+        let state = match self.cached(find.subject, ALIVE_TTL) {
+            Some(state) => Some(state),
+            None => self.read(find.shard, &[find]).await?.remove(&find.subject),
+        };
+        Ok(matches!(state, Some(State::Erased)))
     }
 
-    /// Deletes the key of a day of raw input: whatever was sealed under it is gone.
-    pub async fn forget_raw_input(&self, day: DateTime<Utc>) -> Result<()> {
-        let (shard, subject) = self.raw_subject(day);
-        sqlx::query("DELETE FROM data_keys WHERE shard = $1 AND subject = $2")
-            .bind(shard.0)
-            .bind(subject)
+    /// Whether a user was erased, as the database has it. Needs no `ENCRYPTION_KEY`.
+    pub async fn is_erased_now(&self, user: UserId) -> Result<bool> {
+        let erased = sqlx::query_scalar(
+            "SELECT wrapped IS NULL FROM data_keys WHERE shard = $1 AND subject = $2",
+        )
+        .bind(self.sharding.of_user(user).0)
+        .bind(user.0)
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(erased.unwrap_or(false))
+    }
+
+    fn own(&self, user: UserId) -> (Find, Make) {
+        let find = Find {
+            shard: self.sharding.of_user(user),
+            subject: user.0,
+            period: None,
+        };
+        let make = Make {
+            kind: "user",
+            owner: Some(user.0),
+            period: None,
+            under: None,
+        };
+        (find, make)
+    }
+
+    fn day(&self, user: UserId, day: NaiveDate) -> Find {
+        Find {
+            shard: self.sharding.of_user(user),
+            subject: Uuid::new_v5(&user.0, format!("day:{day}").as_bytes()),
+            period: Some(day),
+        }
+    }
+
+    async fn find_or_make(&self, find: Find, make: Make) -> Result<State> {
+        if let Some(state) = self.find(find.shard, &[find]).await?.remove(&find.subject) {
+            return Ok(state);
+        }
+        self.make(find, make).await?;
+        // Somebody else may have been first: what is stored counts. Nothing is stored when the key
+        // it belongs to was erased meanwhile.
+        let made = self.read(find.shard, &[find]).await?.remove(&find.subject);
+        made.ok_or(Error::Erased)
+    }
+
+    /// Keys of one shard, from memory or by one query. Those that do not exist are left out.
+    async fn find(&self, shard: Shard, finds: &[Find]) -> Result<HashMap<Uuid, State>> {
+        let mut found = HashMap::with_capacity(finds.len());
+        let mut missing = Vec::new();
+        for find in finds {
+            match self.cached(find.subject, CACHE_TTL) {
+                Some(state) => {
+                    found.insert(find.subject, state);
+                }
+                None => missing.push(*find),
+            }
+        }
+        if !missing.is_empty() {
+            found.extend(self.read(shard, &missing).await?);
+        }
+        Ok(found)
+    }
+
+    fn cached(&self, subject: Uuid, at_most: Duration) -> Option<State> {
+        let raised = self.signals.count(Topic::Keys);
+        if self.cache.signals.load(Ordering::Acquire) != raised {
+            let mut cache = self.cache.keys.write().ok()?;
+            cache.clear();
+            self.cache.signals.store(raised, Ordering::Release);
+            return None;
+        }
+        let cache = self.cache.keys.read().ok()?;
+        let (state, read_at) = cache.get(&subject)?;
+        (read_at.elapsed() < at_most).then(|| state.clone())
+    }
+
+    /// Keys as they are stored now; whoever asks next finds them in memory.
+    async fn read(&self, shard: Shard, finds: &[Find]) -> Result<HashMap<Uuid, State>> {
+        let read_at = Instant::now();
+        let raised = self.signals.count(Topic::Keys);
+        let subjects: Vec<Uuid> = finds.iter().map(|find| find.subject).collect();
+        let rows: Vec<(Uuid, Option<String>)> = sqlx::query_as(
+            "SELECT subject, wrapped FROM data_keys WHERE shard = $1 AND subject = ANY ($2)",
+        )
+        .bind(shard.0)
+        .bind(subjects)
+        .fetch_all(&self.pool)
+        .await?;
+        let mut found = HashMap::with_capacity(rows.len());
+        for (subject, wrapped) in rows {
+            let find = finds.iter().find(|find| find.subject == subject);
+            let period = find.and_then(|find| find.period);
+            let state = match wrapped {
+                Some(wrapped) => {
+                    let bytes = self.installation.open_bytes(&wrapped)?;
+                    State::Here(DataKey::new(&bytes, subject, period)?)
+                }
+                None => State::Erased,
+            };
+            found.insert(subject, state);
+        }
+        // What was erased while we read may have been read as it was before.
+        if let Ok(mut cache) = self.cache.keys.write()
+            && raised == self.signals.count(Topic::Keys)
+        {
+            if cache.len() >= CACHE_MAX {
+                cache.clear();
+            }
+            for (subject, state) in &found {
+                cache.insert(*subject, (state.clone(), read_at));
+            }
+        }
+        Ok(found)
+    }
+
+    async fn make(&self, find: Find, make: Make) -> Result<()> {
+        let mut bytes = [0u8; 32];
+        rand::fill(&mut bytes).map_err(|_| Error::Sealed("no randomness"))?;
+        let wrapped = self.installation.seal_bytes(&bytes);
+        let statement = match make.under {
+            Some(under) => sqlx::query(include_str!("../sql/make_day_key.sql"))
+                .bind(find.shard.0)
+                .bind(find.subject)
+                .bind(under),
+            None => sqlx::query(
+                "INSERT INTO data_keys (shard, subject, wrapped, kind, owner, period) \
+                 VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+            )
+            .bind(find.shard.0)
+            .bind(find.subject),
+        };
+        statement
+            .bind(wrapped)
+            .bind(make.kind)
+            .bind(make.owner)
+            .bind(make.period)
             .execute(&self.pool)
             .await?;
         Ok(())
     }
 
-    fn raw_subject(&self, day: DateTime<Utc>) -> (Shard, Uuid) {
-        let name = format!("raw:{}", day.format("%Y-%m-%d"));
-        let subject = Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes());
-        (self.sharding.of_name(&name), subject)
-    }
-
-    async fn key(&self, shard: Shard, subject: Uuid) -> Result<DataKey> {
-        if let Some((key, read_at)) = self
-            .cache
-            .read()
-            .ok()
-            .and_then(|cache| cache.get(&subject).cloned())
-            && read_at.elapsed() < CACHE_TTL
-        {
-            return Ok(key);
-        }
-        let key = match self.read(shard, subject).await? {
-            Some(key) => key,
-            None => self.make(shard, subject).await?,
-        };
-        if let Ok(mut cache) = self.cache.write() {
-            if cache.len() >= CACHE_MAX {
-                cache.clear();
-            }
-            cache.insert(subject, (key.clone(), Instant::now()));
-        }
-        Ok(key)
-    }
-
-    async fn read(&self, shard: Shard, subject: Uuid) -> Result<Option<DataKey>> {
-        let wrapped: Option<String> =
-            sqlx::query_scalar("SELECT wrapped FROM data_keys WHERE shard = $1 AND subject = $2")
-                .bind(shard.0)
-                .bind(subject)
-                .fetch_optional(&self.pool)
-                .await?;
-        wrapped
-            .map(|wrapped| DataKey::new(&self.installation.open_bytes(&wrapped)?, subject))
-            .transpose()
-    }
-
-    async fn make(&self, shard: Shard, subject: Uuid) -> Result<DataKey> {
-        let mut bytes = [0u8; 32];
-        rand::fill(&mut bytes).map_err(|_| Error::Sealed("no randomness"))?;
-        sqlx::query(
-            "INSERT INTO data_keys (shard, subject, wrapped) VALUES ($1, $2, $3) \
-             ON CONFLICT DO NOTHING",
-        )
-        .bind(shard.0)
-        .bind(subject)
-        .bind(self.installation.seal_bytes(&bytes))
-        .execute(&self.pool)
-        .await?;
-        // Somebody else may have been first: what is stored counts.
-        self.read(shard, subject)
-            .await?
-            .ok_or(Error::Sealed("a data key vanished while it was made"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn opens_only_what_it_sealed() {
-        let subject = Uuid::from_u128(1);
-        let key = DataKey::new(&[7; 32], subject).unwrap();
-        let sealed = key.seal("Grüße ☕");
-        assert_eq!(key.open(&sealed).unwrap(), "Grüße ☕");
-        assert_ne!(sealed, key.seal("Grüße ☕"));
-        assert!(!sealed.0.contains("Gr"));
-
-        let other = DataKey::new(&[7; 32], Uuid::from_u128(2)).unwrap();
-        assert!(other.open(&sealed).is_err());
-        let mut altered = sealed.0.clone();
-        altered.replace_range(10..11, if &altered[10..11] == "A" { "B" } else { "A" });
-        assert!(key.open(&Sealed(altered)).is_err());
-        assert!(key.open(&Sealed("plain".into())).is_err());
+    /// Empties this process's cache and tells the others to.
+    fn told(&self) {
+        self.signals.raise(Topic::Keys);
     }
 }

@@ -89,6 +89,11 @@ impl Client {
         self.must(self.http.delete(url)).await
     }
 
+    /// A DELETE with a body.
+    pub async fn delete_with(&self, url: &str, body: &Value) -> Answer {
+        self.must(self.json(self.http.delete(url), body)).await
+    }
+
     pub async fn patch(&self, url: &str) -> Answer {
         self.must(self.http.patch(url)).await
     }

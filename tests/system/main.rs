@@ -3,6 +3,7 @@
 mod apart;
 mod client;
 mod crash;
+mod erasing;
 mod garbage;
 mod live;
 mod looking;

@@ -7,6 +7,7 @@
 pub mod connect;
 pub mod contact;
 pub mod disconnect;
+pub mod erase;
 pub mod install;
 pub mod maintenance;
 pub mod send;
@@ -45,6 +46,7 @@ pub fn register(monitor: Monitor, context: &Context) -> Monitor {
         context,
         disconnect::Disconnect::new(context.clone()),
     );
+    let monitor = queue(monitor, context, erase::Erase::new(context.clone()));
     let monitor = queue(monitor, context, contact::Contact::new(context.clone()));
     let monitor = queue(monitor, context, install::Install::new(context.clone()));
     queue(

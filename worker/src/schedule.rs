@@ -26,7 +26,7 @@ pub struct Schedule {
 }
 
 /// Every schedule of the hub.
-pub const SCHEDULES: [Schedule; 5] = [
+pub const SCHEDULES: [Schedule; 6] = [
     Schedule {
         name: "refresh-tokens",
         cron: "0 0 2 * * *",
@@ -41,6 +41,11 @@ pub const SCHEDULES: [Schedule; 5] = [
         name: "raw-input",
         cron: "0 40 2 * * *",
         purpose: "delete raw input past its time, and the keys it was sealed under",
+    },
+    Schedule {
+        name: "message-retention",
+        cron: "0 5 0 * * *",
+        purpose: "erase the keys of days past MESSAGE_RETENTION_DAYS: their content is gone for good",
     },
     Schedule {
         name: "job-history",

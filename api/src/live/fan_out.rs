@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use futures::{Stream, StreamExt as _, stream};
 use hub_domain::id::UserId;
-use hub_store::bus::Change;
+use hub_store::bus::{Change, What};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -70,6 +70,9 @@ fn news(api: Api, changes: broadcast::Receiver<Arc<Change>>) -> impl Stream<Item
             };
             if !seen.is_new(&change) {
                 continue;
+            }
+            if change.what.contains(&What::Farewell) {
+                api.sockets().dismiss(change.user);
             }
             let told_until = seen.advance(&change);
             if api.sockets().has(change.user) {

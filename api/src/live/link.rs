@@ -33,6 +33,7 @@ impl End {
     }
     /// Nothing was heard for too long.
     pub(super) const SILENT: Self = Self::Close(4008, "No sign of life");
+    const DISMISSED: Self = Self::unauthenticated("This user no longer exists");
     const SLOW: Self = Self::Close(4009, "Too slow: events were missed, reload and reconnect");
 }
 
@@ -46,14 +47,24 @@ pub(super) struct Link {
 
 struct Stop {
     closing: CancellationToken,
-    overflow: CancellationToken,
+    reins: Reins,
+}
+
+/// How somebody else ends a link.
+#[derive(Clone, Default)]
+pub(super) struct Reins {
+    /// Cancelled: the client is too slow.
+    pub(super) overflow: CancellationToken,
+    /// Cancelled: its user is gone.
+    pub(super) dismissal: CancellationToken,
 }
 
 impl Stop {
     async fn wait(&self) -> End {
         tokio::select! {
             () = self.closing.cancelled() => End::AWAY,
-            () = self.overflow.cancelled() => End::SLOW,
+            () = self.reins.dismissal.cancelled() => End::DISMISSED,
+            () = self.reins.overflow.cancelled() => End::SLOW,
         }
     }
 }
@@ -64,16 +75,16 @@ impl Link {
             socket,
             stop: Stop {
                 closing: sockets.closing().clone(),
-                overflow: CancellationToken::new(),
+                reins: Reins::default(),
             },
             patience: sockets.pace().silence_max,
             _counted: sockets.opened(),
         }
     }
 
-    /// Cancel this and the link ends as too slow.
-    pub(super) fn overflow(&self) -> CancellationToken {
-        self.stop.overflow.clone()
+    /// What ends this link from outside.
+    pub(super) fn reins(&self) -> Reins {
+        self.stop.reins.clone()
     }
 
     /// The next message of the client, or why there will be none. Safe to cancel.

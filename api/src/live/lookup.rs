@@ -5,7 +5,7 @@ use hub_domain::id::{ConversationId, MessageId};
 use hub_store::bus::{Change, What};
 use hub_store::entity::{account, conversation, message};
 use hub_store::query::Unread;
-use hub_store::vault::DataKey;
+use hub_store::vault::Keyring;
 use hub_store::{Result, Store};
 use serde_json::json;
 
@@ -40,6 +40,8 @@ pub(super) async fn frames(
                     .filter_map(|row| rows.status(MessageId(row.id), status)),
             ),
             What::UnreadCounts => frames.extend(rows.unread_counts()),
+            // The sockets are closed; nothing is said.
+            What::Farewell => {}
             What::Conversation => frames.extend(rows.conversation()),
             What::Error { text, code } => frames.push(Frame::new(
                 "error",
@@ -56,7 +58,7 @@ fn now() -> String {
 
 /// Everything a change needs.
 struct Rows {
-    key: DataKey,
+    keys: Keyring,
     conversation: Option<(conversation::Model, account::Model)>,
     message: Option<message::Model>,
     thread: Vec<message::Model>,
@@ -67,7 +69,7 @@ impl Rows {
     async fn load(store: &Store, change: &Change) -> Result<Self> {
         let user = change.user;
         let mut rows = Self {
-            key: store.vault().user(user).await?,
+            keys: Keyring::default(),
             conversation: None,
             message: None,
             thread: Vec::new(),
@@ -100,6 +102,8 @@ impl Rows {
         if change.what.contains(&What::UnreadCounts) {
             rows.unread = Some(store.unread(user).await?);
         }
+        let text = rows.message.as_ref().and_then(|row| row.body.as_deref());
+        rows.keys = store.vault().keyring(user, text).await?;
         Ok(rows)
     }
 
@@ -107,8 +111,8 @@ impl Rows {
         let message = self.message.as_ref().filter(|row| row.id == id.0)?;
         let (conversation, account) = self.conversation.as_ref()?;
         let payload = json!({
-            "message": view::message(message, conversation, &self.key),
-            "conversation": view::conversation(conversation, account, &self.key),
+            "message": view::message(message, conversation, &self.keys),
+            "conversation": view::conversation(conversation, account, &self.keys),
             "timestamp": now(),
         });
         Some(Frame::new("new_message", &payload))
@@ -117,7 +121,7 @@ impl Rows {
     fn conversation(&self) -> Option<Frame> {
         let (conversation, account) = self.conversation.as_ref()?;
         let payload = json!({
-            "conversation": view::conversation(conversation, account, &self.key),
+            "conversation": view::conversation(conversation, account, &self.keys),
             "timestamp": now(),
         });
         Some(Frame::new("conversation_update", &payload))

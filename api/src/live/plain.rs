@@ -12,17 +12,15 @@ use super::frame::Frame;
 use super::link::{End, Link};
 use super::sockets::{Door, Seat};
 use crate::Api;
-use crate::auth::{Claims, verify_access};
+use crate::auth::{Claims, identify};
 
 /// Serves one connection until it ends.
 pub(super) async fn serve(api: Api, socket: WebSocket, token: Option<String>) {
     let mut link = Link::new(socket, api.sockets());
     // The upgrade is accepted first: a browser shows its page no status of a refused one.
-    let end = match authenticate(&api, token.as_deref()) {
+    let end = match authenticate(&api, token.as_deref()).await {
         Ok(claims) => {
-            let mut seat = api
-                .sockets()
-                .admit(claims.user, Door::Plain, link.overflow());
+            let mut seat = api.sockets().admit(claims.user, Door::Plain, link.reins());
             converse(&api, &mut link, &mut seat, &claims).await
         }
         Err(end) => end,
@@ -30,11 +28,12 @@ pub(super) async fn serve(api: Api, socket: WebSocket, token: Option<String>) {
     link.close(end).await;
 }
 
-fn authenticate(api: &Api, token: Option<&str>) -> Result<Claims, End> {
+async fn authenticate(api: &Api, token: Option<&str>) -> Result<Claims, End> {
     let token = token
         .filter(|token| !token.is_empty())
         .ok_or(End::unauthenticated("An access token is required"))?;
-    verify_access(&api.settings().auth, token)
+    identify(api, token)
+        .await
         .map_err(|_| End::unauthenticated("The access token is invalid or expired"))
 }
 

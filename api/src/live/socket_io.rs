@@ -13,7 +13,7 @@ use super::frame::Frame;
 use super::link::{End, Link};
 use super::sockets::{Door, Seat};
 use crate::Api;
-use crate::auth::verify_access;
+use crate::auth::identify;
 
 /// Serves one connection until it ends.
 pub(super) async fn serve(api: Api, socket: WebSocket) {
@@ -119,15 +119,12 @@ impl Session {
             .get("token")
             .and_then(Value::as_str)
             .unwrap_or_default();
-        let Ok(claims) = verify_access(&self.api.settings().auth, token) else {
+        let Ok(claims) = identify(&self.api, token).await else {
             return self.refuse("Invalid access token").await;
         };
         // Admitted first: nothing that happens after the client hears of it is missed.
-        let overflow = self.link.overflow();
-        let seat = self
-            .api
-            .sockets()
-            .admit(claims.user, Door::SocketIo, overflow);
+        let reins = self.link.reins();
+        let seat = self.api.sockets().admit(claims.user, Door::SocketIo, reins);
         self.seat = Some(seat);
         let who = json!({"userId": claims.user, "email": claims.email});
         let authenticated = Frame::new("authenticated", &who);

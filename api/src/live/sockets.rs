@@ -16,6 +16,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::Pace;
 use super::frame::Frame;
+use super::link::Reins;
 
 /// Bytes a slow socket may be behind, whatever the number of frames. Frames are shared between the
 /// sockets of a user, but a queue that stands still keeps its own alive.
@@ -50,7 +51,7 @@ struct Outbox {
     door: Door,
     queue: mpsc::Sender<Utf8Bytes>,
     queued_bytes: Arc<AtomicUsize>,
-    overflow: CancellationToken,
+    reins: Reins,
 }
 
 /// An authenticated connection's place in the registry, given up when dropped.
@@ -121,9 +122,8 @@ impl Sockets {
         self.shared.open.token()
     }
 
-    /// Begins to queue the user's frames for a connection. `overflow` is cancelled when it cannot
-    /// keep up.
-    pub(super) fn admit(&self, user: UserId, door: Door, overflow: CancellationToken) -> Seat {
+    /// Begins to queue the user's frames for a connection, which `reins` end when it cannot keep up.
+    pub(super) fn admit(&self, user: UserId, door: Door, reins: Reins) -> Seat {
         let number = self.shared.last_number.fetch_add(1, Ordering::Relaxed);
         let (sender, queue) = mpsc::channel(SOCKET_QUEUE_FRAMES_MAX);
         let queued_bytes = Arc::new(AtomicUsize::new(0));
@@ -131,7 +131,7 @@ impl Sockets {
             door,
             queue: sender,
             queued_bytes: Arc::clone(&queued_bytes),
-            overflow,
+            reins,
         };
         let mut users = self
             .shared
@@ -180,8 +180,20 @@ impl Sockets {
             .unwrap_or_else(PoisonError::into_inner);
         for outbox in users.get(&user).into_iter().flat_map(HashMap::values) {
             if !frames.iter().all(|frame| outbox.put(frame)) {
-                outbox.overflow.cancel();
+                outbox.reins.overflow.cancel();
             }
+        }
+    }
+
+    /// Ends every connection of a user who is gone.
+    pub(super) fn dismiss(&self, user: UserId) {
+        let users = self
+            .shared
+            .users
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        for outbox in users.get(&user).into_iter().flat_map(HashMap::values) {
+            outbox.reins.dismissal.cancel();
         }
     }
 }
@@ -190,7 +202,7 @@ impl Outbox {
     /// False when there is no room. A frame that alone exceeds the byte limit passes when nothing
     /// else waits.
     fn put(&self, frame: &Frame) -> bool {
-        if self.overflow.is_cancelled() {
+        if self.reins.overflow.is_cancelled() {
             return false;
         }
         let text = frame.text(self.door);
@@ -235,7 +247,7 @@ mod tests {
     #[test]
     fn a_full_queue_ends_that_connection_only() {
         let sockets = Sockets::default();
-        let (slow, quick) = (CancellationToken::new(), CancellationToken::new());
+        let (slow, quick) = (Reins::default(), Reins::default());
         let _slow = sockets.admit(USER, Door::Plain, slow.clone());
         let mut seat = sockets.admit(USER, Door::SocketIo, quick.clone());
         let frame = Frame::new("error", &json!({}));
@@ -243,27 +255,38 @@ mod tests {
             sockets.push(USER, std::slice::from_ref(&frame));
             assert!(seat.queue.try_recv().is_ok());
         }
-        assert!(slow.is_cancelled());
-        assert!(!quick.is_cancelled());
+        assert!(slow.overflow.is_cancelled());
+        assert!(!quick.overflow.is_cancelled());
     }
 
     #[test]
     fn large_frames_fill_a_queue_before_their_number_does() {
         let sockets = Sockets::default();
-        let overflow = CancellationToken::new();
-        let _seat = sockets.admit(USER, Door::Plain, overflow.clone());
+        let reins = Reins::default();
+        let _seat = sockets.admit(USER, Door::Plain, reins.clone());
         let frame = Frame::new("error", &json!({"error": "x".repeat(QUEUE_BYTES_MAX)}));
         sockets.push(USER, std::slice::from_ref(&frame));
-        assert!(!overflow.is_cancelled());
+        assert!(!reins.overflow.is_cancelled());
         sockets.push(USER, std::slice::from_ref(&frame));
-        assert!(overflow.is_cancelled());
+        assert!(reins.overflow.is_cancelled());
+    }
+
+    #[test]
+    fn dismissing_a_user_ends_their_connections_only() {
+        let sockets = Sockets::default();
+        let (own, other) = (Reins::default(), Reins::default());
+        let _own = sockets.admit(USER, Door::Plain, own.clone());
+        let _other = sockets.admit(UserId(Uuid::from_u128(2)), Door::Plain, other.clone());
+        sockets.dismiss(USER);
+        assert!(own.dismissal.is_cancelled());
+        assert!(!other.dismissal.is_cancelled());
     }
 
     #[test]
     fn a_user_is_gone_with_the_last_seat() {
         let sockets = Sockets::default();
-        let first = sockets.admit(USER, Door::Plain, CancellationToken::new());
-        let second = sockets.admit(USER, Door::Plain, CancellationToken::new());
+        let first = sockets.admit(USER, Door::Plain, Reins::default());
+        let second = sockets.admit(USER, Door::Plain, Reins::default());
         drop(first);
         assert!(sockets.has(USER));
         drop(second);

@@ -41,9 +41,9 @@ async fn list(
     let store = api.store();
     let rows = store.accounts(caller.user, include_inactive).await;
     let rows = rows.map_err(|error| LISTING.because(error))?;
-    let key = store.vault().user(caller.user).await;
-    let key = key.map_err(|error| LISTING.because(error))?;
-    let accounts: Vec<Value> = rows.iter().map(|row| view::account(row, &key)).collect();
+    let keys = store.vault().keyring(caller.user, []).await;
+    let keys = keys.map_err(|error| LISTING.because(error))?;
+    let accounts: Vec<Value> = rows.iter().map(|row| view::account(row, &keys)).collect();
     Ok(Json(json!({ "accounts": accounts })))
 }
 

@@ -35,6 +35,12 @@ const LOGGING_OUT: Failing = Failing::retryable("LOGOUT_FAILED", "Logout failed"
 const LOOKING_UP: Failing =
     Failing::retryable("USER_INFO_FAILED", "Failed to get user information");
 
+const ERASING: Failing = Failing::retryable("ERASURE_FAILED", "Failed to erase the account");
+
+/// How long a person who wants to be forgotten waits for the platforms: clients give up after ten
+/// seconds.
+const FAREWELL_WITHIN: Duration = Duration::from_secs(4);
+
 /// The routes.
 pub fn routes() -> Router<Api> {
     Router::new()
@@ -42,7 +48,7 @@ pub fn routes() -> Router<Api> {
         .route("/api/auth/login", post(login))
         .route("/api/auth/refresh", post(refresh))
         .route("/api/auth/logout", post(logout))
-        .route("/api/auth/me", get(me))
+        .route("/api/auth/me", get(me).delete(erase))
 }
 
 async fn register(
@@ -197,6 +203,43 @@ async fn me(State(api): State<Api>, caller: Caller) -> Result<Json<Value>, Probl
     let mut body = user.clone();
     body["user"] = user;
     Ok(Json(body))
+}
+
+/// Forgets the caller, who shows once more that it is them. The answer comes when nobody can read
+/// what they had here any more; what platforms were asked to do may still be under way.
+async fn erase(
+    State(api): State<Api>,
+    caller: Caller,
+    body: Object,
+) -> Result<Json<Value>, Problem> {
+    let password = body.required("password", "Password")?;
+    let store = api.store();
+    let login = store.login(login_stream(&caller.email.to_lowercase()));
+    let login = login.await.map_err(|error| ERASING.because(error))?;
+    let Some(login) = login.filter(|login| login.user == caller.user) else {
+        return Err(TokenError::Invalid.into());
+    };
+    let hash = Some(login.password_hash);
+    if !api.hasher().verify(password.to_owned(), hash).await {
+        return Err(Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "AUTHENTICATION_FAILED",
+            "The password is not right",
+        ));
+    }
+    let failed = |error| ERASING.because(error);
+    let begun = store.begin_erasure(caller.user, caller.meta()).await;
+    let begun = begun.map_err(failed)?;
+    // The worker needs the tokens to take leave of the platforms; nobody waits long for that.
+    store
+        .wait_for_farewell(caller.user, begun, FAREWELL_WITHIN)
+        .await
+        .map_err(failed)?;
+    store
+        .finish_erasure(caller.user, begun)
+        .await
+        .map_err(failed)?;
+    Ok(Json(json!({ "message": "Your account was erased" })))
 }
 
 fn refused(message: &'static str) -> Problem {

@@ -21,6 +21,7 @@ use hub_domain::platform::{Platform, adapter};
 use hub_domain::signature;
 use hub_store::oauth::Begun;
 use hub_store::signal::Topic;
+use hub_store::vault::Opened;
 use serde_json::{Value, json};
 use url::form_urlencoded;
 
@@ -231,7 +232,12 @@ async fn connect(
     match answer {
         Some(ConnectAnswer::Connected { account, username }) => {
             wait_until_visible(api, user, account).await;
-            Ok((account, username))
+            let keys = api.store().vault().keyring(user, []).await;
+            let username = keys.and_then(|keys| keys.open(&username.0));
+            match username {
+                Ok(Opened::Text(username)) => Ok((account, username)),
+                Ok(Opened::Erased) | Err(_) => Err(SORRY.to_owned()),
+            }
         }
         Some(ConnectAnswer::Failed { message }) => Err(message),
         None => Err(

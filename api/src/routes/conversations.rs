@@ -52,7 +52,8 @@ async fn list(
         let page = page.await.map_err(failed)?;
         (accounts.collect::<HashMap<_, _>>(), page)
     };
-    let key = store.vault().user(caller.user).await.map_err(failed)?;
+    let keys = store.vault().keyring(caller.user, []).await;
+    let keys = keys.map_err(failed)?;
     let conversations: Vec<Value> = page
         .rows
         .iter()
@@ -61,7 +62,7 @@ async fn list(
             Some(view::conversation(
                 row,
                 accounts.get(&row.account_id)?,
-                &key,
+                &keys,
             ))
         })
         .collect();
@@ -81,8 +82,9 @@ async fn one(State(api): State<Api>, caller: Caller, Id(id): Id) -> Result<Json<
     let failed = |error| FETCHING.because(error);
     let found = store.conversation(caller.user, ConversationId(id)).await;
     let (row, account) = found.map_err(failed)?.ok_or_else(unknown)?;
-    let key = store.vault().user(caller.user).await.map_err(failed)?;
-    Ok(Json(view::conversation(&row, &account, &key)))
+    let keys = store.vault().keyring(caller.user, []).await;
+    let keys = keys.map_err(failed)?;
+    Ok(Json(view::conversation(&row, &account, &keys)))
 }
 
 /// There is no such conversation, or it is somebody else's: the caller cannot tell which.

@@ -49,10 +49,12 @@ async fn recent(
     let failed = |error| FETCHING.because(error);
     let rows = store.recent_messages(caller.user, since, limit).await;
     let rows = rows.map_err(failed)?;
-    let key = store.vault().user(caller.user).await.map_err(failed)?;
+    let texts = rows.iter().filter_map(|(row, _)| row.body.as_deref());
+    let keys = store.vault().keyring(caller.user, texts).await;
+    let keys = keys.map_err(failed)?;
     let messages: Vec<Value> = rows
         .iter()
-        .map(|(row, conversation)| view::message(row, conversation, &key))
+        .map(|(row, conversation)| view::message(row, conversation, &keys))
         .collect();
     Ok(Json(
         json!({ "count": messages.len(), "messages": messages }),
@@ -91,10 +93,12 @@ async fn thread(
         let rows = store.thread(caller.user, id, limit, offset).await;
         (conversation, rows.map_err(failed)?)
     };
-    let key = store.vault().user(caller.user).await.map_err(failed)?;
+    let texts = rows.iter().filter_map(|row| row.body.as_deref());
+    let keys = store.vault().keyring(caller.user, texts).await;
+    let keys = keys.map_err(failed)?;
     let messages: Vec<Value> = rows
         .iter()
-        .map(|row| view::message(row, &conversation, &key))
+        .map(|row| view::message(row, &conversation, &keys))
         .collect();
     let count = i64::try_from(messages.len()).unwrap_or(i64::MAX);
     let total = i64::from(conversation.messages);

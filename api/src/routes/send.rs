@@ -20,7 +20,7 @@ use hub_store::Store;
 use hub_store::append::Appended;
 use hub_store::entity::{account, conversation, message};
 use hub_store::signal::Topic;
-use hub_store::vault::DataKey;
+use hub_store::vault::{Opened, Sealer};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -55,7 +55,7 @@ struct To {
     user: UserId,
     conversation: conversation::Model,
     account: account::Model,
-    key: DataKey,
+    content: Sealer,
 }
 
 /// Queues a message and waits a bounded time for what becomes of it.
@@ -75,7 +75,11 @@ pub async fn send(
         user: caller.user,
         conversation,
         account,
-        key: store.vault().user(caller.user).await.map_err(failed)?,
+        content: store
+            .vault()
+            .content(caller.user, Utc::now(), None)
+            .await
+            .map_err(failed)?,
     };
     let message = wanted.message(caller.user);
     // A repetition gets the first one's answer, even if it would be refused by now.
@@ -151,7 +155,7 @@ impl Wanted {
             },
             message,
             message_type: MessageType::Text,
-            text: to.key.seal(&self.text),
+            text: to.content.seal(&self.text),
         };
         let key = match &self.key {
             Some(key) => Key::of(&[b"send", to.user.0.as_bytes(), key.as_bytes()]),
@@ -236,21 +240,16 @@ async fn require_same(store: &Store, to: &To, wanted: &Wanted, at: Place) -> Res
     };
     let events = hub_store::read::after(store.pool(), before, 1).await;
     let events = events.map_err(|error| SENDING.because(error))?;
-    let is_same = events
-        .first()
-        .is_some_and(|recorded| match &recorded.event {
-            Event::MessageQueued(first) => {
-                first.at.conversation.0 == to.conversation.id
-                    && !wanted.has_media
-                    && to
-                        .key
-                        .open(&first.text)
-                        .is_ok_and(|text| text == wanted.text)
-            }
-            _ => false,
-        });
-    if is_same {
-        return Ok(());
+    if let Some(Event::MessageQueued(first)) = events.first().map(|recorded| &recorded.event)
+        && first.at.conversation.0 == to.conversation.id
+        && !wanted.has_media
+    {
+        let keys = store.vault().keyring(to.user, [first.text.0.as_str()]);
+        let keys = keys.await.map_err(|error| SENDING.because(error))?;
+        let text = keys.open(&first.text.0);
+        if text.is_ok_and(|text| text == Opened::Text(wanted.text.clone())) {
+            return Ok(());
+        }
     }
     Err(Problem::new(
         StatusCode::UNPROCESSABLE_ENTITY,
@@ -270,11 +269,19 @@ async fn answer(
     } else {
         api.settings().api.send_wait
     };
-    let shown = match outcome(api.store(), to.user, message, at_most).await {
+    let (row, conversation) = match outcome(api.store(), to.user, message, at_most).await {
         Some((row, _)) if row.state == "failed" => return Err(failure(&row)),
-        Some((row, conversation)) => view::message(&row, &conversation, &to.key),
-        None => view::message(&queued(to, wanted, message), &to.conversation, &to.key),
+        Some(found) => found,
+        None => (queued(to, wanted, message), to.conversation.clone()),
     };
+    let vault = api.store().vault();
+    // It is in the log: that its keys cannot be asked for now is no failure of the send.
+    let keys = vault.keyring(to.user, row.body.as_deref()).await;
+    let keys = keys.unwrap_or_default();
+    let mut shown = view::message(&row, &conversation, &keys);
+    if shown["content"] == "" {
+        shown["content"] = json!(wanted.text);
+    }
     let body = Json(json!({ "message": shown, "success": true }));
     if wanted.is_async {
         let applied = [(
@@ -331,7 +338,7 @@ fn queued(to: &To, wanted: &Wanted, message: MessageId) -> message::Model {
         state: "queued".to_owned(),
         sender_id: "me".to_owned(),
         sender_name: None,
-        body: Some(to.key.seal(&wanted.text).0),
+        body: Some(to.content.seal(&wanted.text).0),
         message_type: MessageType::Text.name().to_owned(),
         media: None,
         detail: None,

@@ -72,12 +72,8 @@ async fn receive(
         return Ok(failure(status, &reason.to_string()));
     }
     // Which account it is about decides the shard; every account of the batch is handled there.
-    let route = adapter
-        .route(&app, &raw)
-        .into_iter()
-        .next()
-        .unwrap_or_default();
-    if let Err(error) = store(&api, platform, &route, &raw, &id).await {
+    let routes = adapter.route(&app, &raw);
+    if let Err(error) = store(&api, platform, routes, &raw, &id).await {
         tracing::error!(error = chain(&error), %platform, "a webhook could not be stored");
         refused(platform, "not_stored");
         let answer = failure(StatusCode::SERVICE_UNAVAILABLE, "Internal server error");
@@ -90,21 +86,24 @@ async fn receive(
 async fn store(
     api: &Api,
     platform: Platform,
-    route: &str,
+    routes: Vec<String>,
     raw: &Bytes,
     id: &RequestId,
 ) -> hub_store::Result<()> {
     let store = api.store();
     let sealed_at = Utc::now();
-    let key = store.vault().raw_input(sealed_at).await?;
-    let command = Command::Webhook {
-        platform,
-        body: key.seal(&STANDARD.encode(raw)),
-        sealed_at,
-    };
+    let text = STANDARD.encode(raw);
+    let body = store.vault().seal_raw(platform, &routes, sealed_at, &text);
+    let body = body.await?;
+    let first = routes.first().map(String::as_str).unwrap_or_default();
     let command = NewCommand {
-        shard: store.sharding().of_route(platform, route),
-        command,
+        shard: store.sharding().of_route(platform, first),
+        command: Command::Webhook {
+            platform,
+            body,
+            sealed_at,
+            routes,
+        },
         request: Some(id.0.clone()),
     };
     store.accept(command).await.map(drop)

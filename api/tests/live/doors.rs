@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use hub_api::live::Pace;
+use hub_domain::event::UserErased;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -24,6 +25,35 @@ async fn the_plain_door_closes_with_4001_without_a_valid_token() {
         }
     }
     assert_eq!(hub.api.sockets().users(), 0);
+}
+
+#[tokio::test]
+async fn both_doors_close_on_an_erased_user_and_stay_closed() {
+    let hub = Hub::start().await;
+    let (ann, eve) = (hub.person("ann").await, hub.person("eve").await);
+    let mut plain = Client::plain(&hub, &ann).await;
+    let mut engine = Client::socket_io(&hub, &ann).await;
+    let mut other = Client::plain(&hub, &eve).await;
+    let user = ann.user();
+    let recorded = hub.happen(user, user, UserErased { user }).await;
+    hub.store().vault().erase_user(user).await.unwrap();
+    hub.tell(&recorded).await;
+    for client in [&mut plain, &mut engine] {
+        let (code, reason) = client.closed().await;
+        assert_eq!(
+            (code, reason.as_str()),
+            (4001, "This user no longer exists")
+        );
+    }
+    other.send(r#"{"event":"ping"}"#).await;
+    assert_eq!(other.text().await, r#"{"event":"pong","timestamp":null}"#);
+    let target = format!("/ws/messages/?token={}", hub.token(&ann));
+    let mut again = Client::open(hub.address, &target, None).await.unwrap();
+    assert_eq!(again.closed().await.0, 4001);
+    let mut again = Client::joined(&hub).await;
+    again.authenticate(&hub.token(&ann)).await;
+    let (name, _) = again.event().await;
+    assert_eq!(name, "auth_error");
 }
 
 #[tokio::test]

@@ -10,8 +10,9 @@ use uuid::Uuid;
 use crate::hub::{Hub, request};
 
 /// Every route that asks for a token, with an id where one goes.
-const GUARDED: [(&str, &str); 16] = [
+pub const GUARDED: [(&str, &str); 17] = [
     ("GET", "/api/auth/me"),
+    ("DELETE", "/api/auth/me"),
     ("GET", "/api/oauth/connect/facebook"),
     ("GET", "/api/oauth/accounts"),
     ("DELETE", "/api/oauth/disconnect/{id}"),
@@ -45,7 +46,7 @@ const OPEN: [(&str, &str); 12] = [
     ("GET", "/health"),
 ];
 
-fn with_id(path: &str, id: Uuid) -> String {
+pub fn with_id(path: &str, id: Uuid) -> String {
     path.replace("{id}", &id.to_string())
 }
 

@@ -62,7 +62,7 @@ async fn work(hub: &Hub, who: &Person, failing: Option<&str>) -> (StoredGrant, A
                     hub.happen(user, account, connected).await;
                     ConnectAnswer::Connected {
                         account,
-                        username: "ann".to_owned(),
+                        username: who.key.seal("ann"),
                     }
                 }
             };

@@ -61,7 +61,7 @@ pub struct Hub {
     pub api: Api,
     router: Router,
     projecting: JoinHandle<()>,
-    _database: TestDatabase,
+    database: TestDatabase,
 }
 
 impl Drop for Hub {
@@ -95,8 +95,12 @@ impl Hub {
             router: router(api.clone()),
             api,
             projecting: tokio::spawn(project(store)),
-            _database: database,
+            database,
         }
+    }
+
+    pub fn database_url(&self) -> &str {
+        self.database.url()
     }
 
     pub fn store(&self) -> &Store {
@@ -155,10 +159,18 @@ impl Hub {
 
     /// Somebody writes to an account.
     pub async fn receive(&self, to: &Person, at: &Thread, id: &str, text: &str) -> MessageId {
-        let message = message_id(at.conversation, id);
-        let received = PlatformMessage {
+        let received = self.message(to, at, id, text);
+        let message = received.message;
+        self.happen(to.user, at.conversation, MessageReceived(received))
+            .await;
+        message
+    }
+
+    /// A message that somebody writes to an account.
+    pub fn message(&self, to: &Person, at: &Thread, id: &str, text: &str) -> PlatformMessage {
+        PlatformMessage {
             at: at.clone(),
-            message,
+            message: message_id(at.conversation, id),
             platform_message_id: id.to_owned(),
             sender_id: "PSID9".to_owned(),
             sender_name: Some(to.key.seal("Bob")),
@@ -168,10 +180,7 @@ impl Hub {
             media: None,
             detail: None,
             sent_at: chrono::Utc::now(),
-        };
-        self.happen(to.user, at.conversation, MessageReceived(received))
-            .await;
-        message
+        }
     }
 
     pub async fn call(&self, request: Request<Body>) -> Answer {

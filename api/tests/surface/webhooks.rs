@@ -103,23 +103,21 @@ async fn a_verified_body_is_stored_sealed_and_whole() {
     let stored = commands::after(hub.store().pool(), start, 10)
         .await
         .unwrap();
-    let key = hub
-        .store()
-        .vault()
-        .raw_input(chrono::Utc::now())
-        .await
-        .unwrap();
-    let bodies: Vec<String> = stored
-        .iter()
-        .filter_map(|it| match it.command.as_ref().unwrap() {
-            Command::Webhook {
-                platform: Platform::Facebook,
-                body,
-                ..
-            } => key.open(body).ok(),
-            _ => None,
-        })
-        .collect();
+    let mut bodies = Vec::new();
+    for it in &stored {
+        if let Command::Webhook {
+            platform: Platform::Facebook,
+            body,
+            sealed_at,
+            routes,
+        } = it.command.as_ref().unwrap()
+        {
+            assert_eq!(routes, &["PAGE1"]);
+            let vault = hub.store().vault();
+            let opened = vault.open_raw(Platform::Facebook, routes, *sealed_at, body);
+            bodies.push(opened.await.unwrap().text().unwrap());
+        }
+    }
     use base64::Engine as _;
     let encoded = base64::engine::general_purpose::STANDARD.encode(BODY);
     assert_eq!(bodies, [encoded]);

@@ -4,7 +4,9 @@ use chrono::{DateTime, Utc};
 
 use super::Table;
 use crate::envelope::Recorded;
-use crate::event::{AccountConnected, AccountDisconnected, AccountNeedsReconnect, Event, Sealed};
+use crate::event::{
+    AccountConnected, AccountDisconnected, AccountNeedsReconnect, Event, Sealed, UserErased,
+};
 use crate::id::{AccountId, UserId};
 use crate::platform::Platform;
 
@@ -45,14 +47,25 @@ enum Concern<'a> {
     Connected(&'a AccountConnected),
     Disconnected(&'a AccountDisconnected),
     NeedsReconnect(&'a AccountNeedsReconnect),
+    Erased(&'a UserErased),
 }
 
-/// The account an event concerns, or `None` when this projection does not care about it.
-pub fn concerns(event: &Event) -> Option<AccountId> {
+/// The rows an event needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// One account.
+    Account(AccountId),
+    /// Every account of a user.
+    AccountsOf(UserId),
+}
+
+/// The rows an event needs, or `None` when this projection does not care about it.
+pub fn needs(event: &Event) -> Option<Needs> {
     concern(event).map(|concern| match concern {
-        Concern::Connected(it) => it.account,
-        Concern::Disconnected(it) => it.account,
-        Concern::NeedsReconnect(it) => it.account,
+        Concern::Connected(it) => Needs::Account(it.account),
+        Concern::Disconnected(it) => Needs::Account(it.account),
+        Concern::NeedsReconnect(it) => Needs::Account(it.account),
+        Concern::Erased(it) => Needs::AccountsOf(it.user),
     })
 }
 
@@ -61,6 +74,7 @@ fn concern(event: &Event) -> Option<Concern<'_>> {
         Event::AccountConnected(it) => Some(Concern::Connected(it)),
         Event::AccountDisconnected(it) => Some(Concern::Disconnected(it)),
         Event::AccountNeedsReconnect(it) => Some(Concern::NeedsReconnect(it)),
+        Event::UserErased(it) => Some(Concern::Erased(it)),
         Event::UserRegistered(_)
         | Event::SessionStarted(_)
         | Event::SessionRefreshed(_)
@@ -87,7 +101,7 @@ fn concern(event: &Event) -> Option<Concern<'_>> {
 }
 
 impl Accounts {
-    /// Applies one event. The account it concerns must have been loaded if it exists.
+    /// Applies one event. What it [`needs`] must have been loaded if it exists.
     pub fn fold(&mut self, recorded: &Recorded) {
         let at = recorded.recorded_at;
         match concern(&recorded.event) {
@@ -120,6 +134,16 @@ impl Accounts {
                 if let Some(row) = self.accounts.change(it.account) {
                     row.needs_reconnect = Some(it.reason.clone());
                     row.updated_at = at;
+                }
+            }
+            Some(Concern::Erased(it)) => {
+                let own = self.accounts.all().filter(|row| row.user == it.user);
+                let ids: Vec<AccountId> = own.map(|row| row.id).collect();
+                for id in ids {
+                    if let Some(row) = self.accounts.change(id) {
+                        row.is_active = false;
+                        row.updated_at = at;
+                    }
                 }
             }
             None => {}

@@ -253,6 +253,7 @@ impl Touch {
             Event::ConversationRead(it) => self.conversations.push(it.conversation),
             Event::ContactNamed(it) => self.conversations.push(it.conversation),
             Event::UserRegistered(_)
+            | Event::UserErased(_)
             | Event::SessionStarted(_)
             | Event::SessionRefreshed(_)
             | Event::SessionRevoked(_)

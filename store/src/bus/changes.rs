@@ -86,6 +86,7 @@ pub fn changes(recorded: &Recorded) -> Option<Change> {
             let error = failed("ACCOUNT_NEEDS_RECONNECT", text, &it.reason);
             about(it.user, None, vec![error])
         }
+        Event::UserErased(it) => about(it.user, None, vec![What::Farewell]),
         Event::UserRegistered(_)
         | Event::SessionStarted(_)
         | Event::SessionRefreshed(_)

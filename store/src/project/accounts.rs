@@ -3,7 +3,7 @@
 use hub_domain::envelope::Recorded;
 use hub_domain::event::Sealed;
 use hub_domain::id::{AccountId, Shard, UserId};
-use hub_domain::projection::accounts::{AccountRow, Accounts, concerns};
+use hub_domain::projection::accounts::{AccountRow, Accounts, Needs, needs};
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
@@ -38,16 +38,21 @@ impl Stretch {
         generation: i16,
         events: &[Recorded],
     ) -> Result<()> {
-        let missing: Vec<Uuid> = events
-            .iter()
-            .filter_map(|recorded| concerns(&recorded.event))
-            .filter(|account| self.model.accounts.get(*account).is_none())
-            .map(|account| account.0)
-            .collect();
-        if let Some(connection) = load_from
-            && !missing.is_empty()
-        {
-            load(connection, shard, generation, &missing, &mut self.model).await?;
+        if let Some(connection) = load_from {
+            let (mut ids, mut users): (Vec<Uuid>, Vec<Uuid>) = Default::default();
+            for need in events.iter().filter_map(|it| needs(&it.event)) {
+                match need {
+                    Needs::Account(account) => ids.push(account.0),
+                    Needs::AccountsOf(user) => users.push(user.0),
+                }
+            }
+            if !users.is_empty() {
+                ids.extend(ids_of(connection, shard, generation, &users).await?);
+            }
+            ids.retain(|id| self.model.accounts.get(AccountId(*id)).is_none());
+            if !ids.is_empty() {
+                load(connection, shard, generation, &ids, &mut self.model).await?;
+            }
         }
         for recorded in events {
             self.model.fold(recorded);
@@ -65,6 +70,22 @@ impl Stretch {
         let rows: Vec<&AccountRow> = self.model.accounts.changed().collect();
         write(connection, shard, generation, &rows).await
     }
+}
+
+async fn ids_of(
+    connection: &mut PgConnection,
+    shard: Shard,
+    generation: i16,
+    users: &[Uuid],
+) -> Result<Vec<Uuid>> {
+    Ok(sqlx::query_scalar(
+        "SELECT id FROM read.accounts WHERE shard = $1 AND generation = $2 AND user_id = ANY ($3)",
+    )
+    .bind(shard.0)
+    .bind(generation)
+    .bind(users)
+    .fetch_all(connection)
+    .await?)
 }
 
 async fn load(

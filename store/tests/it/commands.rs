@@ -20,6 +20,7 @@ fn webhook(shard: i16, body: &str) -> NewCommand {
             platform: Platform::Telegram,
             body: Sealed(body.to_owned()),
             sealed_at: at(0),
+            routes: Vec::new(),
         },
         request: Some(format!("request of {body}")),
     }

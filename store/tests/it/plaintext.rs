@@ -130,13 +130,17 @@ async fn no_column_holds_a_text_a_name_an_address_or_a_token_in_the_clear() {
         .put_account_tokens(account, &connected, None)
         .await
         .unwrap();
-    let raw = store.vault().raw_input(Utc::now()).await.unwrap();
+    let (at, routes) = (Utc::now(), vec!["7100".to_owned()]);
+    let body = store
+        .vault()
+        .seal_raw(Platform::Telegram, &routes, at, BODY);
     let command = NewCommand {
         shard,
         command: Command::Webhook {
             platform: Platform::Telegram,
-            body: raw.seal(BODY),
-            sealed_at: Utc::now(),
+            body: body.await.unwrap(),
+            sealed_at: at,
+            routes,
         },
         request: None,
     };

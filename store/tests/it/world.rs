@@ -10,12 +10,15 @@ use hub_store::{Options, PgPool, Store, read};
 /// Few enough that tests collide in one, enough that batches span several.
 pub const SHARDS: u16 = 4;
 
+/// What wraps the data keys of these stores.
+pub const ENCRYPTION_KEY: &str = "a key of tests, longer or shorter than thirty-two bytes";
+
 /// How long anything may take that is expected to happen.
 pub const SOON: Duration = Duration::from_secs(20);
 
 /// What a prepared database depends on beyond the names of the migrations: while those are being
 /// written, their content changes under the same name.
-const SCHEMA: [&str; 8] = [
+const SCHEMA: [&str; 9] = [
     include_str!("../../../migrations/src/m0001_log.rs"),
     include_str!("../../../migrations/src/m0002_side_tables.rs"),
     include_str!("../../../migrations/src/m0003_read_models.rs"),
@@ -23,6 +26,7 @@ const SCHEMA: [&str; 8] = [
     include_str!("../../../migrations/src/m0005_seals.rs"),
     include_str!("../../../migrations/src/m0006_places.rs"),
     include_str!("../../../migrations/src/m0009_totals.rs"),
+    include_str!("../../../migrations/src/m0008_erasure.rs"),
     include_str!("../../src/schema.rs"),
 ];
 
@@ -73,7 +77,7 @@ pub async fn open(url: &str) -> Store {
         database_url: Secret::new(url),
         connections_max: 8,
         redis_url: None,
-        encryption_key: Secret::new("a key of tests, longer or shorter than thirty-two bytes"),
+        encryption_key: Secret::new(ENCRYPTION_KEY),
     };
     Store::open(options).await.unwrap()
 }

@@ -90,6 +90,7 @@ impl Connect {
     async fn connected(&self, request: &Request, connected: Connected) -> Result<ConnectAnswer> {
         let store = self.store();
         let (user, platform) = (request.user, request.platform);
+        let username = store.vault().user(user).await?.seal(&connected.username);
         let account = account_id(user, platform, &connected.platform_user_id);
         let owner = Owner { user, account };
         let expires_at = connected
@@ -105,17 +106,14 @@ impl Connect {
             account,
             platform,
             platform_user_id: connected.platform_user_id,
-            username: store.vault().user(user).await?.seal(&connected.username),
+            username: username.clone(),
             route: connected.route,
         };
         let append = Append::one(store.sharding().of_user(user), account, event)
             .once(Key::of(&[b"connect", &request.answer.0]))
             .because(meta(request));
         store.append(append).await?;
-        Ok(ConnectAnswer::Connected {
-            account,
-            username: connected.username,
-        })
+        Ok(ConnectAnswer::Connected { account, username })
     }
 
     async fn failed(&self, request: &Request, message: String) -> Result<ConnectAnswer> {
@@ -182,8 +180,13 @@ impl Queue for Connect {
             platform,
             answer,
         };
+        // Asked of the database: a key in memory must not connect anything for nobody.
+        if store.vault().is_erased_now(user).await? {
+            return Ok(Outcome::Done);
+        }
         let grant = open(store, user, &grant).await?;
         let outcome = match self.redeem(platform, grant.into()).await {
+            Ok(_) if store.vault().is_erased_now(user).await? => return Ok(Outcome::Done),
             Ok(connected) => self.connected(&request, connected).await?,
             Err(message) => self.failed(&request, message).await?,
         };

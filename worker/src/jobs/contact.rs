@@ -6,9 +6,9 @@ use hub_domain::envelope::Append;
 use hub_domain::event::{ContactNamed, PlatformMessage};
 use hub_domain::id::{AccountId, ConversationId, Key, Shard, UserId};
 use hub_domain::platform::Platform;
-use hub_store::Result;
 use hub_store::account::Owner;
 use hub_store::jobs::{Job, NewJob, Outcome};
+use hub_store::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use super::Queue;
@@ -88,10 +88,14 @@ impl Queue for Contact {
             _ => return Ok(Outcome::Done),
         };
         if let Some(name) = adapter.contact_name(&answer) {
+            let own = match store.vault().user(it.user).await {
+                Err(Error::Erased) => return Ok(Outcome::Done),
+                own => own?,
+            };
             let event = ContactNamed {
                 user: it.user,
                 conversation: it.conversation,
-                name: store.vault().user(it.user).await?.seal(&name),
+                name: own.seal(&name),
             };
             let key = Key::of(&[b"named", it.conversation.0.as_bytes(), name.as_bytes()]);
             let append = Append::one(job.shard, it.conversation, event).once(key);

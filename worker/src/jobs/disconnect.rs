@@ -51,23 +51,29 @@ impl Disconnect {
     pub fn new(context: Context) -> Self {
         Self { context }
     }
+}
 
-    async fn revoke(&self, platform: Platform, owner: Owner, route: &str) -> Result<()> {
-        let Some((adapter, app)) = self.context.platform(platform) else {
-            return Ok(());
-        };
-        let Some(credentials) = self.context.store().credentials(owner, route).await? else {
-            return Ok(());
-        };
-        for request in adapter.revoke(app, &credentials) {
-            let call = self.context.http().call(request);
-            if !matches!(tokio::time::timeout(CALL_MAX, call).await, Ok(Ok(answer)) if answer.is_success())
-            {
-                tracing::info!(%platform, "the platform did not confirm the revocation");
-            }
+/// Takes the platform's permission for an account back, while its tokens are still there.
+pub(super) async fn revoke(
+    context: &Context,
+    platform: Platform,
+    owner: Owner,
+    route: &str,
+) -> Result<()> {
+    let Some((adapter, app)) = context.platform(platform) else {
+        return Ok(());
+    };
+    let Some(credentials) = context.store().credentials(owner, route).await? else {
+        return Ok(());
+    };
+    for request in adapter.revoke(app, &credentials) {
+        let call = context.http().call(request);
+        if !matches!(tokio::time::timeout(CALL_MAX, call).await, Ok(Ok(answer)) if answer.is_success())
+        {
+            tracing::info!(%platform, "the platform did not confirm the revocation");
         }
-        Ok(())
     }
+    Ok(())
 }
 
 impl Queue for Disconnect {
@@ -101,7 +107,7 @@ impl Queue for Disconnect {
             store.remove_owner(platform, &row.route, owner).await?;
             // Somebody else here may have connected the same page: it stays subscribed for them.
             if store.owners(platform, &row.route).await?.is_empty() {
-                self.revoke(platform, owner, &row.route).await?;
+                revoke(&self.context, platform, owner, &row.route).await?;
             }
         }
         store.erase_account_tokens(owner).await?;

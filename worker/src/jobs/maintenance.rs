@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use chrono::Utc;
 use hub_domain::limits::OAUTH_STATE_TTL;
+use hub_domain::retention;
 use hub_store::jobs::{self, Job, Outcome};
 use hub_store::{Result, told};
 
@@ -36,8 +38,20 @@ impl Queue for Maintenance {
                     + store.delete_old_answers(OAUTH_STATE_TTL).await?
             }
             "raw-input" => {
-                let days = self.context.settings().raw_input_days;
+                let settings = self.context.settings();
+                // Raw input has the same texts in it.
+                let days = match settings.message_retention_days {
+                    0 => settings.raw_input_days,
+                    days => settings.raw_input_days.min(days),
+                };
                 hub_store::commands::forget(store, days).await?
+            }
+            "message-retention" => {
+                let days = self.context.settings().message_retention_days;
+                match retention::kept_from(Utc::now(), days) {
+                    Some(first) => store.vault().erase_days_before(first).await?,
+                    None => 0,
+                }
             }
             "job-history" => jobs::prune_history(store.pool(), DAY).await?,
             "told" => told::prune(store.pool(), DAY).await?,

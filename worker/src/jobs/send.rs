@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use hub_domain::envelope::Append;
 use hub_domain::event::{
-    AccountNeedsReconnect, Event, FailureClass, MessageSent, Sealed, SendAttempted, SendDelayed,
+    AccountNeedsReconnect, Event, FailureClass, MessageSent, SendAttempted, SendDelayed,
     SendFailed, SendUncertain, Thread,
 };
 use hub_domain::id::{AccountId, ConversationId, Key, MessageId, Place, Shard, UserId};
@@ -257,13 +257,11 @@ impl Turn<'_> {
                 .await;
         }
         let store = self.context.store();
-        let text = match &row.body {
-            Some(sealed) => store
-                .vault()
-                .user(self.user)
-                .await?
-                .open(&Sealed(sealed.clone()))?,
-            None => String::new(),
+        let Some(text) = self.text(row).await? else {
+            let reason = "The text was erased before it was sent.".to_owned();
+            return self
+                .failed(message, 0, FailureClass::Permanent, reason)
+                .await;
         };
         let request = self.adapter.send(
             self.app,
@@ -294,6 +292,16 @@ impl Turn<'_> {
         };
         count(self.adapter.platform(), &outcome);
         self.record(row, attempt, at, outcome).await
+    }
+
+    /// What to send; `None` when it was erased.
+    async fn text(&self, row: &message::Model) -> Result<Option<String>> {
+        let Some(sealed) = row.body.as_deref() else {
+            return Ok(Some(String::new()));
+        };
+        let vault = self.context.store().vault();
+        let keys = vault.keyring(self.user, [sealed]).await?;
+        Ok(keys.open(sealed)?.text())
     }
 
     /// Makes the call. `None` when the platform's echo settled the message meanwhile: then there

@@ -13,7 +13,7 @@ use hub_store::signal::Topic;
 use hub_store::{Result, Store, read};
 
 use crate::Context;
-use crate::jobs::{contact, disconnect, send};
+use crate::jobs::{contact, disconnect, erase, send};
 use crate::reactor::Reactor;
 
 const NAME: Name = Name {
@@ -43,6 +43,7 @@ fn job(shard: Shard, recorded: &Recorded) -> Option<NewJob> {
         }
         Event::MessageQueued(it) => Some(send::job(shard, &it.at)),
         Event::AccountDisconnected(it) => Some(disconnect::job(shard, it)),
+        Event::UserErased(it) => Some(erase::job(recorded.place, it)),
         Event::UserRegistered(_)
         | Event::SessionStarted(_)
         | Event::SessionRefreshed(_)

@@ -18,11 +18,13 @@ use hub_domain::id::{Place, Shard};
 use hub_domain::limits::REACTOR_BATCH_MAX;
 use hub_domain::platform::Platform;
 use hub_domain::platform::fact::FactKind;
+use hub_domain::retention;
 use hub_store::account::Owner;
 use hub_store::checkpoint::{self, Reactor as Name};
 use hub_store::commands::{self, Received};
 use hub_store::jobs;
 use hub_store::signal::Topic;
+use hub_store::vault::{DataKey, Opened, Sealer};
 use hub_store::{Error, Result, Store};
 
 use crate::Context;
@@ -56,16 +58,19 @@ impl Translate {
     async fn webhook(
         &self,
         received: &Received,
-        (platform, body, sealed_at): (Platform, &Sealed, DateTime<Utc>),
+        webhook: Webhook<'_>,
         directory: &mut Directory,
     ) -> Result<std::result::Result<Vec<Append>, String>> {
         let store = self.store();
+        let platform = webhook.platform;
         let Some((adapter, app)) = self.context.platform(platform) else {
             return Ok(Err(format!("no adapter for {platform}")));
         };
-        let key = store.vault().raw_input(sealed_at).await?;
-        let raw = match key.open(body) {
-            Ok(text) => STANDARD.decode(text).map_err(|error| error.to_string()),
+        let raw = match webhook.open(store).await {
+            Ok(Opened::Text(text)) => STANDARD.decode(text).map_err(|error| error.to_string()),
+            // Whoever it was for was erased before anybody read it.
+            Ok(Opened::Erased) => return Ok(Ok(Vec::new())),
+            Err(error) if error.is_temporary() => return Err(error),
             Err(error) => Err(error.to_string()),
         };
         let facts = match raw.and_then(|raw| {
@@ -90,13 +95,18 @@ impl Translate {
                 metrics::counter!("hub_unrouted_total", "platform" => platform.name()).increment(1);
             }
             for owner in owners {
+                let at = events::at(fact, received.received_at);
+                let Some((names, content)) = self.keys(owner, at).await? else {
+                    continue;
+                };
                 let translation = events::Translation {
                     owner,
                     platform,
                     shard: store.sharding().of_user(owner.user),
-                    key: &store.vault().user(owner.user).await?,
+                    names: &names,
+                    content: &content,
                     references: self.context.references(),
-                    received_at: received.received_at,
+                    at,
                 };
                 if let Some(append) = translation.append(fact) {
                     appends.push(append.because(meta.clone()));
@@ -104,6 +114,36 @@ impl Translate {
             }
         }
         Ok(Ok(appends))
+    }
+
+    /// What seals names and what seals content of that moment; `None` when the owner was erased.
+    async fn keys(&self, owner: Owner, at: DateTime<Utc>) -> Result<Option<(DataKey, Sealer)>> {
+        let days = self.context.settings().message_retention_days;
+        let kept_from = retention::kept_from(Utc::now(), days);
+        let vault = self.store().vault();
+        let names = vault.user(owner.user).await;
+        let content = vault.content(owner.user, at, kept_from).await;
+        match (names, content) {
+            (Err(Error::Erased), _) | (_, Err(Error::Erased)) => Ok(None),
+            (names, content) => Ok(Some((names?, content?))),
+        }
+    }
+}
+
+/// A webhook as the command log has it.
+struct Webhook<'a> {
+    platform: Platform,
+    routes: &'a [String],
+    sealed_at: DateTime<Utc>,
+    body: &'a Sealed,
+}
+
+impl Webhook<'_> {
+    async fn open(&self, store: &Store) -> Result<Opened> {
+        let vault = store.vault();
+        vault
+            .open_raw(self.platform, self.routes, self.sealed_at, self.body)
+            .await
     }
 }
 
@@ -172,8 +212,14 @@ impl Reactor for Translate {
                     platform,
                     body,
                     sealed_at,
+                    routes,
                 }) => {
-                    let webhook = (*platform, body, *sealed_at);
+                    let webhook = Webhook {
+                        platform: *platform,
+                        routes,
+                        sealed_at: *sealed_at,
+                        body,
+                    };
                     self.webhook(it, webhook, &mut directory).await?
                 }
                 Ok(Command::Connect { .. }) => {

@@ -111,7 +111,9 @@ impl Inbox {
                     row.updated_at = at;
                 }
             }
+            // The rows stay: what is sealed in them is unreadable, here as in the log.
             Event::UserRegistered(_)
+            | Event::UserErased(_)
             | Event::SessionStarted(_)
             | Event::SessionRefreshed(_)
             | Event::SessionRevoked(_)

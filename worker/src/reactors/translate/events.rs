@@ -11,7 +11,7 @@ use hub_domain::id::{ConversationId, Key, Shard, StreamId, conversation_id, mess
 use hub_domain::platform::Platform;
 use hub_domain::platform::fact::{ContentKind, Fact, FactKind};
 use hub_store::account::Owner;
-use hub_store::vault::DataKey;
+use hub_store::vault::{DataKey, Sealer};
 use serde_json::{Value, json};
 
 use crate::reference::References;
@@ -21,9 +21,19 @@ pub(super) struct Translation<'a> {
     pub(super) owner: Owner,
     pub(super) platform: Platform,
     pub(super) shard: Shard,
-    pub(super) key: &'a DataKey,
+    /// Seals names.
+    pub(super) names: &'a DataKey,
+    /// Seals everything else.
+    pub(super) content: &'a Sealer,
     pub(super) references: &'a References,
-    pub(super) received_at: DateTime<Utc>,
+    pub(super) at: DateTime<Utc>,
+}
+
+/// When a fact happened: by the platform's clock, or when we heard of it.
+pub(super) fn at(fact: &Fact, received_at: DateTime<Utc>) -> DateTime<Utc> {
+    fact.ts_ms
+        .and_then(DateTime::from_timestamp_millis)
+        .unwrap_or(received_at)
 }
 
 impl Translation<'_> {
@@ -74,15 +84,9 @@ impl Translation<'_> {
         Some(Append::one(self.shard, conversation, event).once(key))
     }
 
-    fn at(&self, fact: &Fact) -> DateTime<Utc> {
-        fact.ts_ms
-            .and_then(DateTime::from_timestamp_millis)
-            .unwrap_or(self.received_at)
-    }
-
     fn message(&self, at: Thread, fact: &Fact) -> Option<PlatformMessage> {
         let platform_message_id = fact.message_id.clone()?;
-        let name = |name: &Option<String>| name.as_deref().map(|name| self.key.seal(name));
+        let name = |name: &Option<String>| name.as_deref().map(|name| self.names.seal(name));
         let media = (!fact.media.is_empty()).then(|| self.seal_json(&json!(fact.media)));
         let mut detail = fact.detail.clone();
         for (field, value) in [("replyTo", &fact.reply_to), ("action", &fact.action)] {
@@ -100,10 +104,10 @@ impl Translation<'_> {
             sender_name: name(&fact.sender_name),
             thread_name: name(&fact.thread_name),
             message_type: message_type(fact.content),
-            text: self.key.seal(fact.text.as_deref().unwrap_or_default()),
+            text: self.content.seal(fact.text.as_deref().unwrap_or_default()),
             media,
             detail: (!detail.is_empty()).then(|| self.seal_json(&Value::Object(detail))),
-            sent_at: self.at(fact),
+            sent_at: self.at,
             at,
         })
     }
@@ -120,7 +124,7 @@ impl Translation<'_> {
                 conversation: at.conversation,
                 message,
                 platform_message_id: fact.message_id.clone()?,
-                sent_at: self.at(fact),
+                sent_at: self.at,
             };
             return Some((event.into(), crate::jobs::send::sent_key(message)));
         }
@@ -141,15 +145,15 @@ impl Translation<'_> {
                 user,
                 conversation,
                 platform_message_id,
-                text: self.key.seal(fact.text.as_deref().unwrap_or_default()),
-                edited_at: self.at(fact),
+                text: self.content.seal(fact.text.as_deref().unwrap_or_default()),
+                edited_at: self.at,
             }
             .into(),
             FactKind::MessageDeleted => MessageDeleted {
                 user,
                 conversation,
                 platform_message_id,
-                deleted_at: self.at(fact),
+                deleted_at: self.at,
             }
             .into(),
             _ => ReactionChanged {
@@ -159,7 +163,7 @@ impl Translation<'_> {
                 sender_id: fact.sender.clone().unwrap_or_default(),
                 emoji: fact.emoji.clone(),
                 added: fact.kind == FactKind::ReactionAdded,
-                at: self.at(fact),
+                at: self.at,
             }
             .into(),
         };
@@ -179,7 +183,7 @@ impl Translation<'_> {
             receipt,
             watermark: fact.watermark_ms.and_then(DateTime::from_timestamp_millis),
             platform_message_ids,
-            at: self.at(fact),
+            at: self.at,
         };
         (event.into(), fact_key(conversation.into(), fact))
     }
@@ -206,7 +210,7 @@ impl Translation<'_> {
     }
 
     fn seal_json(&self, value: &Value) -> hub_domain::event::Sealed {
-        self.key.seal(&value.to_string())
+        self.content.seal(&value.to_string())
     }
 }
 
