@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hub_domain::platform::Platform;
 
+use crate::dlq::Dlq;
+
 /// An event-sourced message hub: every platform in one log, one inbox, one API.
 #[derive(Parser)]
 #[command(name = "hub", version, about)]
@@ -52,6 +54,15 @@ pub enum Verb {
         /// Print the certificate as JSON, one line for each read model.
         #[arg(long)]
         json: bool,
+    },
+    /// List, show, retry or discard what is parked: streams, commands and jobs that need somebody.
+    ///
+    /// Needs DATABASE_URL and nothing else; retrying needs a running worker.
+    #[command(after_help = PRIVATE_DATABASE)]
+    Dlq {
+        /// What to do.
+        #[command(subcommand)]
+        what: Dlq,
     },
     /// Show what the hub makes of a platform's raw body, one JSON object per fact. Touches nothing.
     Translate {

@@ -3,6 +3,7 @@
 mod cli;
 mod demo;
 mod dev;
+mod dlq;
 mod replay;
 mod roles;
 mod shutdown;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
         Verb::Schedules => roles::schedules(),
         Verb::Replay { which, wishes } => replay::run(which, &wishes),
         Verb::Verify { which, json } => replay::verify(which, json),
+        Verb::Dlq { what } => dlq::run(&what),
         Verb::Translate {
             platform,
             file,

@@ -8,6 +8,7 @@ mod m0001_log;
 mod m0002_side_tables;
 mod m0003_read_models;
 mod m0004_jobs;
+mod m0007_parked;
 
 use sea_orm_migration::prelude::*;
 
@@ -22,6 +23,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0002_side_tables::Migration),
             Box::new(m0003_read_models::Migration),
             Box::new(m0004_jobs::Migration),
+            Box::new(m0007_parked::Migration),
         ]
     }
 }

@@ -24,11 +24,12 @@ use sqlx::{Connection as _, PgConnection, PgPool};
 
 use crate::checkpoint::live_generation;
 use crate::error::{Error, Result};
-use crate::project::{Projection, Reach, step_to};
+use crate::follow::Reach;
+use crate::project::{Projection, step_to};
 use crate::schema::sharding;
 
 pub use certificate::{
-    Certificate, Compared, Difference, Digest, Fate, ShardProof, TableProof, Verdict,
+    Certificate, Compared, Difference, Digest, Fate, ParkedStreams, ShardProof, TableProof, Verdict,
 };
 pub use partition::{discard, drop_generation, drop_old};
 
@@ -220,10 +221,11 @@ impl<'a> Run<'a> {
         let reach = Reach {
             to,
             batch: REBUILD_BATCH_MAX,
+            ..Reach::default()
         };
         let (mut folded, mut held) = (0, 0);
         while self.position(next, shard).await? < to {
-            let more = step_to(self.pool, projection, next, shard, reach).await? as u64;
+            let more = step_to(self.pool, projection, next, shard, reach.clone()).await? as u64;
             if more == 0 {
                 held += 1;
                 if held > HELD_TRIES {

@@ -7,6 +7,7 @@
 pub mod connect;
 pub mod contact;
 pub mod disconnect;
+pub mod dlq;
 pub mod install;
 pub mod maintenance;
 pub mod send;
@@ -47,6 +48,7 @@ pub fn register(monitor: Monitor, context: &Context) -> Monitor {
     );
     let monitor = queue(monitor, context, contact::Contact::new(context.clone()));
     let monitor = queue(monitor, context, install::Install::new(context.clone()));
+    let monitor = queue(monitor, context, dlq::DeadLetters::new(context.clone()));
     queue(
         monitor,
         context,

@@ -26,7 +26,7 @@ pub struct Schedule {
 }
 
 /// Every schedule of the hub.
-pub const SCHEDULES: [Schedule; 4] = [
+pub const SCHEDULES: [Schedule; 5] = [
     Schedule {
         name: "refresh-tokens",
         cron: "0 0 2 * * *",
@@ -46,6 +46,11 @@ pub const SCHEDULES: [Schedule; 4] = [
         name: "job-history",
         cron: "0 20 2 * * *",
         purpose: "delete the history of jobs that ended a day ago",
+    },
+    Schedule {
+        name: "parked",
+        cron: "30 * * * * *",
+        purpose: "try again what was parked for want of newer code",
     },
 ];
 

@@ -4,7 +4,7 @@ use hub_domain::id::Shard;
 use hub_domain::limits::DIFFERENCES_MAX;
 use sqlx::{PgConnection, PgPool, Postgres, Row as _, Transaction};
 
-use super::certificate::{Certificate, Compared, Difference, Digest, ShardProof};
+use super::certificate::{Certificate, Compared, Difference, Digest, ParkedStreams, ShardProof};
 use super::{Pair, Run, gone};
 use crate::error::{Error, Result};
 
@@ -21,6 +21,7 @@ pub(super) async fn shard(
         shard: shard.0,
         compared_at,
         switched_at: None,
+        parked: parked(&mut snapshot, run.pair, shard).await?,
         tables,
     });
     Ok(())
@@ -76,6 +77,26 @@ async fn positions(
     .fetch_all(&mut *snapshot)
     .await?;
     Ok((snapshot, positions))
+}
+
+/// How many streams of a shard stand parked in both generations.
+pub(super) async fn parked(
+    connection: &mut PgConnection,
+    pair: Pair,
+    shard: Shard,
+) -> Result<ParkedStreams> {
+    let (live, rebuilt) = sqlx::query_as(
+        "SELECT coalesce(sum(parked) FILTER (WHERE generation = $3), 0)::bigint, \
+             coalesce(sum(parked) FILTER (WHERE generation = $4), 0)::bigint \
+         FROM checkpoints WHERE shard = $1 AND reactor = $2",
+    )
+    .bind(shard.0)
+    .bind(pair.projection.name())
+    .bind(pair.live)
+    .bind(pair.next)
+    .fetch_one(connection)
+    .await?;
+    Ok(ParkedStreams { live, rebuilt })
 }
 
 /// Rows and hashes of a shard's tables in both generations.

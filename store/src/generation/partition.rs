@@ -107,6 +107,11 @@ async fn try_drop(pool: &PgPool, projection: Projection, generation: i16) -> Res
         .bind(generation)
         .execute(&mut *tx)
         .await?;
+    sqlx::query("DELETE FROM parked WHERE reactor = $1 AND generation = $2")
+        .bind(projection.name())
+        .bind(generation)
+        .execute(&mut *tx)
+        .await?;
     for table in projection.tables() {
         let statement = format!("DROP TABLE IF EXISTS read.{table}_{generation}");
         sqlx::raw_sql(AssertSqlSafe(statement))

@@ -96,6 +96,7 @@ async fn compare_again(
         if before.all(|table| table.live == table.rebuilt) {
             compare::name_differences(connection, pair, shard, &tables, certificate).await?;
         }
+        certificate.shards[index].parked = compare::parked(connection, pair, shard).await?;
         certificate.shards[index].compared_at = position;
         certificate.shards[index].tables = tables;
     }

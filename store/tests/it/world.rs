@@ -15,11 +15,12 @@ pub const SOON: Duration = Duration::from_secs(20);
 
 /// What a prepared database depends on beyond the names of the migrations: while those are being
 /// written, their content changes under the same name.
-const SCHEMA: [&str; 5] = [
+const SCHEMA: [&str; 6] = [
     include_str!("../../../migrations/src/m0001_log.rs"),
     include_str!("../../../migrations/src/m0002_side_tables.rs"),
     include_str!("../../../migrations/src/m0003_read_models.rs"),
     include_str!("../../../migrations/src/m0004_jobs.rs"),
+    include_str!("../../../migrations/src/m0007_parked.rs"),
     include_str!("../../src/schema.rs"),
 ];
 
