@@ -181,10 +181,7 @@ async fn discard(pool: &PgPool, selection: &Selection, why: &str) -> Result<()> 
         let gone = match it {
             Dead::Parked(it) => {
                 if let Some(asked) = selection.id.as_ref().filter(|asked| **asked != it.id) {
-                    bail!(
-                        "{asked} waits behind {}: retry or discard that one",
-                        it.id
-                    );
+                    bail!("{asked} waits behind {}: retry or discard that one", it.id);
                 }
                 dlq::discard(pool, it, why, &by).await?
             }

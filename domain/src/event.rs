@@ -437,7 +437,10 @@ pub enum ReadError {
 pub fn shape(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let (line, column) = (error.line(), error.column());
-    match text.strip_prefix("missing field `").and_then(|rest| rest.split_once('`')) {
+    match text
+        .strip_prefix("missing field `")
+        .and_then(|rest| rest.split_once('`'))
+    {
         // The name of a field is from our own types, not from the text.
         Some((field, _)) => format!("the field {field} is missing"),
         None if error.is_data() => format!("unexpected content at line {line} column {column}"),

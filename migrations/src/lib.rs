@@ -34,7 +34,8 @@ pub async fn run(pool: &sqlx::PgPool) -> Result<(), DbErr> {
     let connection =
         sea_orm_migration::sea_orm::SqlxPostgresConnector::from_sqlx_postgres_pool(pool.clone());
     let mut last = None;
-    for _ in 0..5 {
+    // Every race that is lost was won by somebody who went one migration further.
+    for _ in 0..5 * Migrator::migrations().len() {
         match Migrator::up(&connection, None).await {
             Ok(()) => return Ok(()),
             // Another process is migrating: its tables or rows appear under us. Look again.

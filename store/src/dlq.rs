@@ -113,7 +113,8 @@ const HEADS: &str = "\
         p.reason, p.parked_at, p.tries, p.tried_at, coalesce(h.held, 0) AS held \
     FROM parked p LEFT JOIN generations g ON g.shard = p.shard AND g.projection = p.reactor \
     LEFT JOIN (SELECT shard, reactor, generation, stream, count(*) AS held FROM parked \
-        WHERE class = 'held' GROUP BY 1, 2, 3, 4) h USING (shard, reactor, generation, stream) \
+        WHERE class = 'held' GROUP BY 1, 2, 3, 4) h ON h.shard = p.shard \
+        AND h.reactor = p.reactor AND h.generation = p.generation AND h.stream = p.stream \
     WHERE p.class <> 'held' AND p.generation = coalesce(g.live, 0)";
 
 /// What reactors have parked, in the generations readers see; the oldest first.
@@ -376,10 +377,7 @@ pub async fn counts(pool: &PgPool) -> Result<Vec<(String, i64)>> {
 
 fn known_reactor(name: &str) -> Option<&'static str> {
     let others = REACTORS.into_iter().map(|(name, _)| name);
-    PROJECTIONS
-        .into_iter()
-        .chain(others)
-        .find(|it| *it == name)
+    PROJECTIONS.into_iter().chain(others).find(|it| *it == name)
 }
 
 fn unknown_reactor(name: &str) -> Error {

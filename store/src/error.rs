@@ -77,11 +77,13 @@ impl Error {
     pub fn is_poison(&self) -> bool {
         match self {
             Self::Sealed(_) => true,
-            Self::Statement(sqlx::Error::Database(database)) => database
+            Self::Statement(sqlx::Error::Database(database)) => {
+                database
                 .code()
                 .is_some_and(|code| POISON.iter().any(|class| code.starts_with(class)))
                 // No constraint of ours: the partition of a generation is not there.
-                && database.code().as_deref() != Some("23514"),
+                && database.code().as_deref() != Some("23514")
+            }
             Self::Statement(error) => matches!(
                 error,
                 sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } | sqlx::Error::Encode(_)

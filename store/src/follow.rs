@@ -301,8 +301,7 @@ impl<'a, H: Handler> Sieve<'a, H> {
     /// given up on it before.
     async fn culprit(&mut self, parking: Parking) -> Result<()> {
         let (position, reactor) = (parking.position, self.handler.reactor());
-        let given_up =
-            parked::discarded(self.connection, reactor, self.shard, &[position]).await?;
+        let given_up = parked::discarded(self.connection, reactor, self.shard, &[position]).await?;
         if given_up.is_empty() {
             if let Some(stream) = parking.stream {
                 let from = self.parked_from.entry(stream).or_insert(position);

@@ -9,6 +9,7 @@ mod catalogue;
 mod checkpoints;
 mod commands;
 mod corruption;
+mod dlq;
 mod expectations;
 mod facts;
 mod gapless;

@@ -108,9 +108,7 @@ impl Translate {
                 let translated = AssertUnwindSafe(self.webhook(it, webhook, directory));
                 match translated.catch_unwind().await {
                     Ok(Ok(outcome)) => Ok(outcome.map_err(|reason| (Class::Failed, reason))),
-                    Ok(Err(error)) if error.is_poison() => {
-                        Ok(Err((Class::Failed, error.reason())))
-                    }
+                    Ok(Err(error)) if error.is_poison() => Ok(Err((Class::Failed, error.reason()))),
                     Ok(Err(error)) => Err(error),
                     Err(_) => Ok(Err((Class::Failed, "the translation panicked".to_owned()))),
                 }
