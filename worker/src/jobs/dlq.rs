@@ -15,7 +15,7 @@ use hub_store::follow::{self, Retried};
 use hub_store::jobs::{Job, Outcome};
 use hub_store::project::{self, Projection};
 use hub_store::signal::Topic;
-use hub_store::{Result, bus, checkpoint};
+use hub_store::{Result, bus, checkpoint, parked};
 
 use super::Queue;
 use super::send::{self, GivenUp};
@@ -158,9 +158,22 @@ async fn fold(
     let store = context.store();
     let retried = project::retry(store.pool(), projection, generation, shard, stream).await?;
     let live = checkpoint::live_generation(store.pool(), projection.name()).await?;
-    if generation == live && !retried.processed.is_empty() {
+    let places = retried.processed.iter().map(|recorded| recorded.place);
+    if generation == live
+        && let (Some(first), Some(last)) = (places.clone().next(), places.last())
+    {
         store.signals().raise(Topic::Projected);
-        let changes = retried.processed.iter().filter_map(bus::changes).collect();
+        let before = Place {
+            position: first.position - 1,
+            ..first
+        };
+        // What another read model still holds back is told once that has it too.
+        let invisible = parked::invisible(store.pool(), before, last.position).await?;
+        let visible = retried
+            .processed
+            .iter()
+            .filter(|recorded| !invisible.contains(&recorded.place.position));
+        let changes = visible.filter_map(bus::changes).collect();
         store.bus().publish(changes).await;
     }
     Ok(retried)
