@@ -193,7 +193,7 @@ pub(crate) fn tell(reactor: Reactor, shard: Shard, parking: &Parking) {
         place = %Place { shard, position },
         class = parking.class.name(),
         reason = parking.reason,
-        "parked with all that follows in its stream: see `hub dlq`"
+        "parked: see `hub dlq`"
     );
 }
 
