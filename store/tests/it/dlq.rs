@@ -1,7 +1,5 @@
 //! Nothing stuck, nothing skipped: what cannot be processed holds its stream back and nobody else.
 
-use std::time::Duration;
-
 use chrono::DateTime;
 use futures::future::join_all;
 use hub_domain::envelope::Recorded;
@@ -13,25 +11,25 @@ use hub_store::follow::{self, Handler};
 use hub_store::generation::{Certificate, End, Verdict};
 use hub_store::parked::Class;
 use hub_store::project::{self, Projection, step};
-use hub_store::{Connection, Error, PgPool, Result, Store};
+use hub_store::{Connection, Error, PgPool, Result};
 
 use crate::facts::{Chat, user};
 use crate::generation::{fold_live, replay, settle};
 use crate::random::Random;
 use crate::world::World;
 
-const INBOX: Projection = Projection::Inbox;
+pub const INBOX: Projection = Projection::Inbox;
 
 /// Two conversations of one user: the stream that gets into trouble, and its neighbour.
-struct Chats {
-    world: World,
-    shard: Shard,
-    sick: Chat,
-    well: Chat,
+pub struct Chats {
+    pub world: World,
+    pub shard: Shard,
+    pub sick: Chat,
+    pub well: Chat,
 }
 
 impl Chats {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         let world = World::new().await;
         let owner = user(5);
         Self {
@@ -42,17 +40,17 @@ impl Chats {
         }
     }
 
-    fn pool(&self) -> &PgPool {
+    pub fn pool(&self) -> &PgPool {
         self.world.pool()
     }
 
-    async fn append(&self, chat: &Chat, event: Event) {
+    pub async fn append(&self, chat: &Chat, event: Event) {
         let append = chat.append(self.shard, event);
         self.world.store.append(append).await.unwrap();
     }
 
     /// Messages in turn: the sick stream gets the odd positions.
-    async fn write(&self, numbers: std::ops::Range<i64>) {
+    pub async fn write(&self, numbers: std::ops::Range<i64>) {
         for n in numbers {
             for chat in [&self.sick, &self.well] {
                 self.append(chat, chat.received(&format!("m{n}"), n)).await;
@@ -60,52 +58,52 @@ impl Chats {
         }
     }
 
-    fn stream(&self) -> StreamId {
+    pub fn stream(&self) -> StreamId {
         self.sick.at.conversation.into()
     }
 
     /// Messages of a conversation that readers see.
-    async fn shown(&self, chat: &Chat) -> i64 {
+    pub async fn shown(&self, chat: &Chat) -> i64 {
         let (owner, conversation) = (chat.at.user, chat.at.conversation);
         let page = self.world.store.thread(owner, conversation, 1, 0).await;
         page.unwrap().total
     }
 
-    async fn heads(&self) -> Vec<Parked> {
+    pub async fn heads(&self) -> Vec<Parked> {
         dlq::parked(self.pool(), &Filter::default()).await.unwrap()
     }
 
-    async fn head(&self, reactor: &str) -> Parked {
+    pub async fn head(&self, reactor: &str) -> Parked {
         let mut heads = self.heads().await;
         heads.retain(|it| it.reactor == reactor);
         assert_eq!(heads.len(), 1, "{heads:?}");
         heads.remove(0)
     }
 
-    async fn position(&self) -> i64 {
+    pub async fn position(&self) -> i64 {
         let position = checkpoint::live_position(self.pool(), "inbox", self.shard).await;
         position.unwrap()
     }
 
-    async fn verify(&self) -> Certificate {
+    pub async fn verify(&self) -> Certificate {
         replay(self.pool(), INBOX, End::Drop).await
     }
 
     /// What a worker does when it is asked to try the sick stream again.
-    async fn retry(&self) -> Option<String> {
+    pub async fn retry(&self) -> Option<String> {
         retry(self.pool(), self.shard, self.stream()).await.unwrap()
     }
 
-    async fn run(&self, statement: &'static str) {
+    pub async fn run(&self, statement: &'static str) {
         run(self.pool(), statement).await;
     }
 }
 
-async fn run(pool: &PgPool, statement: &'static str) {
+pub async fn run(pool: &PgPool, statement: &'static str) {
     sqlx::raw_sql(statement).execute(pool).await.unwrap();
 }
 
-async fn retry(pool: &PgPool, shard: Shard, stream: StreamId) -> Result<Option<String>> {
+pub async fn retry(pool: &PgPool, shard: Shard, stream: StreamId) -> Result<Option<String>> {
     for generation in dlq::generations(pool, "inbox", shard, Some(stream), 0).await? {
         loop {
             let retried = project::retry(pool, INBOX, generation, shard, stream).await?;
@@ -121,14 +119,14 @@ async fn retry(pool: &PgPool, shard: Shard, stream: StreamId) -> Result<Option<S
 }
 
 /// Nothing is parked, and the rows are those of a clean fold.
-fn sound(certificate: &Certificate) {
+pub fn sound(certificate: &Certificate) {
     assert_eq!(certificate.verdict, Verdict::Equal);
     assert_eq!(certificate.parked, Default::default());
 }
 
-const SPOIL: &str = "CREATE TABLE kept AS SELECT * FROM events WHERE position = 5; \
+pub const SPOIL: &str = "CREATE TABLE kept AS SELECT * FROM events WHERE position = 5; \
     UPDATE events SET payload = '{\"secret\": \"Bratwurst\"}' WHERE position = 5";
-const MEND: &str = "UPDATE events e SET payload = k.payload, kind = k.kind FROM kept k \
+pub const MEND: &str = "UPDATE events e SET payload = k.payload, kind = k.kind FROM kept k \
     WHERE e.shard = k.shard AND e.position = k.position";
 
 #[tokio::test]
@@ -424,179 +422,6 @@ async fn newer_code_is_waited_for_and_taken_up() {
     });
     assert!(of_inbox, "{readable:?}");
     assert_eq!(chats.retry().await, None);
-    sound(&chats.verify().await);
-}
-
-/// Folds with four workers of two processes and tries again all the time, while messages come.
-async fn live(chats: &Chats, store: &Store, messages: std::ops::Range<i64>) {
-    let (shard, stream) = (chats.shard, chats.stream());
-    let pools = [chats.pool(), store.pool(), chats.pool(), store.pool()];
-    let done = std::sync::atomic::AtomicBool::new(false);
-    let done = &done;
-    let workers = pools.map(|pool| async move {
-        while !done.load(std::sync::atomic::Ordering::Relaxed) {
-            step(pool, INBOX, 1, shard).await.unwrap();
-            tokio::task::yield_now().await;
-        }
-    });
-    let retries = async {
-        while !done.load(std::sync::atomic::Ordering::Relaxed) {
-            retry(store.pool(), shard, stream).await.unwrap();
-            tokio::time::sleep(Duration::from_millis(3)).await;
-        }
-    };
-    let writing = async {
-        let middle = messages.start + (messages.end - messages.start) / 2;
-        chats.write(messages.start..middle).await;
-        chats.run(MEND).await;
-        chats.write(middle..messages.end).await;
-        done.store(true, std::sync::atomic::Ordering::Relaxed);
-    };
-    tokio::join!(join_all(workers), retries, writing);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_retry_in_the_middle_of_traffic_keeps_the_order() {
-    let chats = Chats::new().await;
-    let other = chats.world.another_store().await;
-    chats.write(0..10).await;
-    chats.run(SPOIL).await;
-    live(&chats, &other, 10..150).await;
-    settle(chats.pool()).await;
-    assert_eq!(chats.retry().await, None);
-    assert_eq!(chats.shown(&chats.sick).await, 150);
-    assert_eq!(
-        chats
-            .heads()
-            .await
-            .iter()
-            .filter(|it| it.reactor == "inbox")
-            .count(),
-        0
-    );
-    sound(&chats.verify().await);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn workers_that_follow_each_other_miss_no_parking() {
-    let chats = Chats::new().await;
-    let other = chats.world.another_store().await;
-    chats.write(0..3).await;
-    chats.run(SPOIL).await;
-    let pools = [chats.pool(), other.pool(), chats.pool(), other.pool()];
-    let done = &std::sync::atomic::AtomicBool::new(false);
-    let shard = chats.shard;
-    let workers = pools.map(|pool| async move {
-        while !done.load(std::sync::atomic::Ordering::Relaxed) {
-            step(pool, INBOX, 1, shard).await.unwrap();
-        }
-    });
-    let writing = async {
-        chats.write(3..100).await;
-        done.store(true, std::sync::atomic::Ordering::Relaxed);
-    };
-    tokio::join!(join_all(workers), writing);
-    settle(chats.pool()).await;
-    assert_eq!(chats.shown(&chats.sick).await, 2);
-    assert_eq!(chats.shown(&chats.well).await, 100);
-    assert_eq!(chats.head("inbox").await.held, 97);
-}
-
-#[tokio::test]
-async fn killed_anywhere_everything_is_processed_or_parked() {
-    let mut random = Random::from_env();
-    let chats = Chats::new().await;
-    chats.write(0..60).await;
-    chats.run(SPOIL).await;
-    let mut mended = false;
-    for round in 0..80 {
-        if round == 40 {
-            chats.run(MEND).await;
-            mended = true;
-        }
-        let killed_at = random.millis_below(12);
-        let stream = chats.stream();
-        let _ = tokio::time::timeout(killed_at, async {
-            step(chats.pool(), INBOX, 1, chats.shard).await.unwrap();
-            project::retry(chats.pool(), INBOX, 1, chats.shard, stream)
-                .await
-                .unwrap();
-        })
-        .await;
-        // Every position up to the checkpoint is one or the other.
-        let (position, parked, shown): (i64, i64, i64) = sqlx::query_as(
-            "SELECT c.position, (SELECT count(*) FROM parked p WHERE p.reactor = 'inbox'), \
-                 (SELECT count(*) FROM read.messages) \
-             FROM checkpoints c WHERE c.reactor = 'inbox' AND c.shard = $1",
-        )
-        .bind(chats.shard.0)
-        .fetch_one(chats.pool())
-        .await
-        .unwrap();
-        assert_eq!(position, parked + shown, "round {round}");
-        assert!(mended || position == 0 || parked > 0);
-    }
-    settle(chats.pool()).await;
-    assert_eq!(chats.retry().await, None);
-    assert_eq!(chats.shown(&chats.sick).await, 60);
-    sound(&chats.verify().await);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn trouble_of_the_database_parks_nothing() {
-    let chats = Chats::new().await;
-    chats.write(0..200).await;
-    let mut killed = 0;
-    for _ in 0..40 {
-        let pool = chats.pool().clone();
-        let shard = chats.shard;
-        // One step at a time is over too soon to be hit.
-        run(
-            &pool,
-            "UPDATE checkpoints SET position = 0 WHERE reactor = 'inbox'",
-        )
-        .await;
-        let folding = tokio::spawn(async move { step(&pool, INBOX, 1, shard).await });
-        let other = chats.world.another_store().await;
-        while !folding.is_finished() {
-            run(
-                other.pool(),
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-                 WHERE datname = current_database() AND pid <> pg_backend_pid() \
-                 AND state <> 'idle'",
-            )
-            .await;
-        }
-        match folding.await.unwrap() {
-            Ok(_) => {}
-            Err(error) => {
-                assert!(error.is_temporary(), "{error}");
-                killed += 1;
-            }
-        }
-        if killed >= 5 {
-            break;
-        }
-    }
-    assert!(killed > 0, "no step was ever hit");
-    // A schema that is not ours is nobody's fault either.
-    chats
-        .run("ALTER TABLE read.messages RENAME COLUMN body TO torso")
-        .await;
-    run(
-        chats.pool(),
-        "UPDATE checkpoints SET position = 0 WHERE reactor = 'inbox'",
-    )
-    .await;
-    let failed = step(chats.pool(), INBOX, 1, chats.shard).await;
-    assert!(matches!(failed, Err(Error::Statement(_))), "{failed:?}");
-    chats
-        .run("ALTER TABLE read.messages RENAME COLUMN torso TO body")
-        .await;
-    // Nor is a disk that is full, or a lock that is not had.
-    assert_eq!(chats.heads().await, []);
-    settle(chats.pool()).await;
-    assert_eq!(chats.shown(&chats.sick).await, 200);
     sound(&chats.verify().await);
 }
 

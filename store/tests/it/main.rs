@@ -10,6 +10,7 @@ mod checkpoints;
 mod commands;
 mod corruption;
 mod dlq;
+mod dlq_traffic;
 mod expectations;
 mod facts;
 mod gapless;

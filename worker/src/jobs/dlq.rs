@@ -158,11 +158,12 @@ async fn fold(
     let store = context.store();
     let retried = project::retry(store.pool(), projection, generation, shard, stream).await?;
     let live = checkpoint::live_generation(store.pool(), projection.name()).await?;
-    let places = retried.processed.iter().map(|recorded| recorded.place);
+    let ends = (retried.processed.first(), retried.processed.last());
     if generation == live
-        && let (Some(first), Some(last)) = (places.clone().next(), places.last())
+        && let (Some(first), Some(last)) = ends
     {
         store.signals().raise(Topic::Projected);
+        let (first, last) = (first.place, last.place);
         let before = Place {
             position: first.position - 1,
             ..first

@@ -6,6 +6,8 @@
 //! *uncertain*: it is never repeated. The platform's echo settles it where there is one; until
 //! then, for a bounded time, later messages of the conversation wait behind it.
 
+mod discard;
+
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
@@ -27,10 +29,11 @@ use hub_store::project::Projection;
 use hub_store::signal::Topic;
 use hub_store::{Result, Store, parked, read};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::{Queue, entropy};
 use crate::Context;
+
+pub(crate) use discard::GivenUp;
 
 /// A turn ends after this long even if more is queued, so that others get theirs.
 const TURN_MAX: Duration = Duration::from_secs(2);
@@ -41,21 +44,8 @@ const CATCH_UP_MAX: Duration = Duration::from_secs(2);
 /// How soon to look again whether an uncertain send was settled.
 const SETTLE_LOOK: Duration = Duration::from_secs(2);
 
-/// Messages given up on at a time.
-const PAGE: u64 = 1_000;
-
 /// How soon to look again at a conversation whose events a read model holds back.
 const HELD_LOOK: Duration = Duration::from_secs(5);
-
-/// What became of the messages of a conversation that was given up on.
-pub(crate) enum GivenUp {
-    /// The log has an end of each.
-    Told,
-    /// The read model does not show all of them: ask again.
-    NotYet,
-    /// The job does not say which conversation it is about.
-    Malformed,
-}
 
 /// The queue of sends.
 #[derive(Clone)]
@@ -198,46 +188,6 @@ impl Send {
         let why = (FailureClass::Disconnected, reason);
         self.fail_all(shard, payload, pending, why).await?;
         Ok(Outcome::Done)
-    }
-
-    /// An operator has given up on this conversation's sends: what waits will not be sent, and what
-    /// was under way stays uncertain.
-    pub(crate) async fn give_up_all(&self, shard: Shard, payload: &Value) -> Result<GivenUp> {
-        let Ok(payload) = Payload::deserialize(payload) else {
-            return Ok(GivenUp::Malformed);
-        };
-        let (user, conversation) = (payload.user, payload.conversation);
-        if !self.catch_up(shard).await? || self.is_held(shard, conversation).await? {
-            return Ok(GivenUp::NotYet);
-        }
-        let page = self.store().unsettled_messages(user, conversation, PAGE);
-        let page = page.await?;
-        let (under_way, unsent): (Vec<_>, Vec<_>) = page
-            .into_iter()
-            .filter(|row| row.state != State::Uncertain.name())
-            .partition(|row| row.state == State::Sending.name());
-        for row in under_way {
-            let (message, attempt) = (MessageId(row.id), row.attempts.unsigned_abs());
-            let event = SendUncertain {
-                user,
-                conversation,
-                message,
-                attempt,
-                reason: "the worker stopped during the call".to_owned(),
-                settle_by: Utc::now(),
-            };
-            let key = outcome_key(message, attempt);
-            let append = Append::one(shard, conversation, event).once(key);
-            self.store().append(append).await?;
-        }
-        let why = (FailureClass::Permanent, "An operator discarded it.");
-        self.fail_all(shard, &payload, &unsent, why).await?;
-        // A page may not have been all; these will have left it.
-        Ok(if unsent.is_empty() {
-            GivenUp::Told
-        } else {
-            GivenUp::NotYet
-        })
     }
 
     async fn fail_all(
