@@ -8,6 +8,8 @@ use hub_domain::platform::Platform;
 use hub_store::generation::Until;
 use uuid::Uuid;
 
+use crate::dlq::Dlq;
+
 /// An event-sourced message hub: every platform in one log, one inbox, one API.
 #[derive(Parser)]
 #[command(name = "hub", version, about)]
@@ -89,6 +91,15 @@ pub enum Verb {
     Erase {
         #[command(subcommand)]
         what: Erase,
+    },
+    /// List, show, retry or discard what is parked: streams, commands and jobs that need somebody.
+    ///
+    /// Needs DATABASE_URL and nothing else; retrying needs a running worker.
+    #[command(after_help = PRIVATE_DATABASE)]
+    Dlq {
+        /// What to do.
+        #[command(subcommand)]
+        what: Dlq,
     },
     /// Show what the hub makes of a platform's raw body, one JSON object per fact. Touches nothing.
     Translate {

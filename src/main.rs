@@ -4,6 +4,7 @@ mod bench;
 mod cli;
 mod demo;
 mod dev;
+mod dlq;
 mod erase;
 mod events;
 mod explain;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         Verb::Erase {
             what: Erase::User { email, yes, json },
         } => erase::user(&email, yes, json),
+        Verb::Dlq { what } => dlq::run(&what),
         Verb::Translate {
             platform,
             file,

@@ -186,6 +186,13 @@ fn text(it: &Certificate) -> String {
     if let Some(switched_at) = it.switched_at {
         lines.push(format!("  switched at    {switched_at} events"));
     }
+    let parked = it.parked;
+    if parked != Default::default() {
+        lines.push(format!(
+            "  parked         {} streams live, {} rebuilt: see `hub dlq list`",
+            parked.live, parked.rebuilt
+        ));
+    }
     lines.push(format!(
         "  folded         {} events in {:.1} s, {:.0} a second",
         it.folded, it.seconds, it.rate

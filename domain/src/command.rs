@@ -43,6 +43,9 @@ pub enum Command {
 }
 
 impl Command {
+    /// Every kind this build knows.
+    pub const KINDS: [&'static str; 2] = ["webhook", "connect"];
+
     /// The name in the log.
     pub fn kind(&self) -> &'static str {
         match self {

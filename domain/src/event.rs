@@ -442,7 +442,7 @@ pub enum ReadError {
         current: i16,
     },
     /// The payload does not have the shape of its kind.
-    #[error("event {kind} schema {schema} is malformed: {source}")]
+    #[error("event {kind} schema {schema} is malformed: {}", shape(.source))]
     Malformed {
         /// The stored kind.
         kind: String,
@@ -451,6 +451,21 @@ pub enum ReadError {
         /// What is wrong.
         source: serde_json::Error,
     },
+}
+
+/// What is wrong with a JSON text, without a word of its content: where, and which field is missing.
+pub fn shape(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let (line, column) = (error.line(), error.column());
+    match text
+        .strip_prefix("missing field `")
+        .and_then(|rest| rest.split_once('`'))
+    {
+        // The name of a field is from our own types, not from the text.
+        Some((field, _)) => format!("the field {field} is missing"),
+        None if error.is_data() => format!("unexpected content at line {line} column {column}"),
+        None => format!("not JSON at line {line} column {column}"),
+    }
 }
 
 macro_rules! events {

@@ -10,6 +10,7 @@ mod m0003_read_models;
 mod m0004_jobs;
 mod m0005_seals;
 mod m0006_places;
+mod m0007_parked;
 mod m0008_erasure;
 mod m0009_totals;
 
@@ -28,6 +29,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0004_jobs::Migration),
             Box::new(m0005_seals::Migration),
             Box::new(m0006_places::Migration),
+            Box::new(m0007_parked::Migration),
             Box::new(m0008_erasure::Migration),
             Box::new(m0009_totals::Migration),
         ]
@@ -40,7 +42,6 @@ pub async fn run(pool: &sqlx::PgPool) -> Result<(), DbErr> {
     let connection =
         sea_orm_migration::sea_orm::SqlxPostgresConnector::from_sqlx_postgres_pool(pool.clone());
     let mut last = None;
-    // Each race that is lost is lost to somebody who got one migration further.
     for _ in 0..Migrator::migrations().len() + 5 {
         match Migrator::up(&connection, None).await {
             Ok(()) => return Ok(()),

@@ -10,10 +10,11 @@
 //! included, and are done again. And nothing can follow from a turn and outlive it: a later commit
 //! that does wait takes everything before it to the disk too.
 
-use hub_domain::id::{Place, Shard, StreamId};
-use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use hub_domain::id::{Place, Shard};
+use sqlx::{PgPool, Postgres, Transaction};
 
 use crate::error::{Error, Result};
+use crate::parked::{self, Class, Parking};
 
 /// A reactor by name and generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,8 +31,12 @@ pub struct Turn {
     pub tx: Transaction<'static, Postgres>,
     /// The reactor.
     pub reactor: Reactor,
-    /// Where it is: everything up to here is done.
+    /// Where it is: everything up to here is processed, or stands in `parked`.
     pub from: Place,
+    /// How many streams and commands it has parked here.
+    pub(crate) heads: i32,
+    parkings: Vec<Parking>,
+    recount: bool,
 }
 
 /// The shards in which this reactor has something to do.
@@ -67,11 +72,13 @@ pub async fn behind_projections(pool: &PgPool, reactor: Reactor) -> Result<Vec<S
 
 /// Begins a turn, or returns `None` when another worker is at it.
 pub async fn begin(pool: &PgPool, reactor: Reactor, shard: Shard) -> Result<Option<Turn>> {
-    let mut tx = pool.begin().await?;
+    let mut tx = crate::transaction::begin(pool).await?;
+    // The number of heads is a column of the same row: what is read under the lock is what the last
+    // holder left. A subquery would see the table as it was before the lock was had.
     // Everything in a turn is looked up by key. A plan that was made while a table was nearly empty
-    // would scan it, and prepared statements keep their plans: 7,000 events/s instead of SPEED.
-    let held: Option<(i64, String, String)> = sqlx::query_as(
-        "SELECT position, set_config('synchronous_commit', 'off', true), \
+    // would scan it, and prepared statements keep their plans.
+    let row: Option<(i64, i32, String, String)> = sqlx::query_as(
+        "SELECT position, parked, set_config('synchronous_commit', 'off', true), \
              set_config('enable_seqscan', 'off', true) FROM checkpoints \
          WHERE shard = $1 AND reactor = $2 AND generation = $3 FOR UPDATE SKIP LOCKED",
     )
@@ -80,23 +87,67 @@ pub async fn begin(pool: &PgPool, reactor: Reactor, shard: Shard) -> Result<Opti
     .bind(reactor.generation)
     .fetch_optional(&mut *tx)
     .await?;
-    Ok(held.map(|(position, _, _)| Turn {
-        tx,
-        reactor,
-        from: Place { shard, position },
-    }))
+    Ok(row.map(|(position, heads, ..)| Turn::new(tx, reactor, Place { shard, position }, heads)))
+}
+
+/// Holds a checkpoint to work on what is parked, waiting a moment for whoever has it. `None` when
+/// there is no such checkpoint.
+pub async fn hold(pool: &PgPool, reactor: Reactor, shard: Shard) -> Result<Option<Turn>> {
+    let mut tx = crate::transaction::begin(pool).await?;
+    sqlx::query("SET LOCAL lock_timeout = '10s'")
+        .execute(&mut *tx)
+        .await?;
+    let row: Option<(i64, i32)> = sqlx::query_as(
+        "SELECT position, parked FROM checkpoints \
+         WHERE shard = $1 AND reactor = $2 AND generation = $3 FOR UPDATE",
+    )
+    .bind(shard.0)
+    .bind(reactor.name)
+    .bind(reactor.generation)
+    .fetch_optional(&mut *tx)
+    .await?;
+    Ok(row.map(|(position, heads)| Turn::new(tx, reactor, Place { shard, position }, heads)))
 }
 
 impl Turn {
-    /// Moves the checkpoint and commits everything that was written in this turn.
+    /// A turn that believes to hold a checkpoint; [`Self::finish`] finds out.
+    pub fn new(
+        tx: Transaction<'static, Postgres>,
+        reactor: Reactor,
+        from: Place,
+        heads: i32,
+    ) -> Self {
+        Self {
+            tx,
+            reactor,
+            from,
+            heads,
+            parkings: Vec::new(),
+            recount: false,
+        }
+    }
+
+    /// Moves the checkpoint and commits everything that was written in this turn, what was put
+    /// aside included.
     pub async fn finish(mut self, to: i64) -> Result<()> {
-        let moved = sqlx::query(
+        let (reactor, shard) = (self.reactor, self.from.shard);
+        if !self.parkings.is_empty() {
+            self.recount = true;
+            parked::insert(&mut self.tx, reactor, shard, &self.parkings).await?;
+        }
+        let moved = sqlx::query(if self.recount {
+            "UPDATE checkpoints c SET position = $5, updated_at = clock_timestamp(), \
+                 parked = (SELECT count(*) FROM parked p WHERE p.shard = c.shard \
+                     AND p.reactor = c.reactor AND p.generation = c.generation \
+                     AND p.class <> 'held') \
+             WHERE shard = $1 AND reactor = $2 AND generation = $3 AND position = $4"
+        } else {
             "UPDATE checkpoints SET position = $5, updated_at = clock_timestamp() \
-             WHERE shard = $1 AND reactor = $2 AND generation = $3 AND position = $4",
-        )
-        .bind(self.from.shard.0)
-        .bind(self.reactor.name)
-        .bind(self.reactor.generation)
+             WHERE shard = $1 AND reactor = $2 AND generation = $3 AND position = $4"
+        })
+        .bind(shard.0)
+        .bind(reactor.name)
+        .bind(reactor.generation)
         .bind(self.from.position)
         .bind(to)
         .execute(&mut *self.tx)
@@ -106,6 +157,9 @@ impl Turn {
             return Err(Error::Fenced);
         }
         self.tx.commit().await?;
+        for parking in &self.parkings {
+            tell(reactor, shard, parking);
+        }
         Ok(())
     }
 
@@ -116,52 +170,39 @@ impl Turn {
         Ok(())
     }
 
-    /// Puts an item aside that cannot be processed: visible and counted, others go on.
-    pub async fn park(
-        &mut self,
-        position: i64,
-        stream: Option<StreamId>,
-        reason: &str,
-    ) -> Result<()> {
-        metrics::counter!("hub_parked_total", "reactor" => self.reactor.name).increment(1);
-        tracing::error!(
-            reactor = self.reactor.name,
-            place = %Place { shard: self.from.shard, position },
-            reason,
-            "parked: retry or discard it once the cause is known"
-        );
-        park(
-            &mut self.tx,
-            self.reactor,
-            self.from.shard,
-            position,
-            stream,
-            reason,
-        )
-        .await
+    /// Puts something aside that cannot be processed, with the end of this turn: visible, counted
+    /// and logged once, and others go on.
+    pub fn park(&mut self, parking: Parking) {
+        self.parkings.push(parking);
+    }
+
+    /// Takes away what was parked and is processed now.
+    pub async fn release(&mut self, positions: &[i64]) -> Result<()> {
+        self.recount = true;
+        parked::delete(&mut self.tx, self.reactor, self.from.shard, positions).await
+    }
+
+    /// Writes down that what is parked was tried again in vain. It is counted and logged no more.
+    pub async fn tried(&mut self, head: &Parking) -> Result<()> {
+        self.recount = true;
+        parked::tried(&mut self.tx, self.reactor, self.from.shard, head).await
     }
 }
 
-async fn park(
-    connection: &mut PgConnection,
-    reactor: Reactor,
-    shard: Shard,
-    position: i64,
-    stream: Option<StreamId>,
-    reason: &str,
-) -> Result<()> {
-    sqlx::query(
-        "INSERT INTO parked (shard, reactor, position, stream, reason) VALUES ($1, $2, $3, $4, $5) \
-         ON CONFLICT DO NOTHING",
-    )
-    .bind(shard.0)
-    .bind(reactor.name)
-    .bind(position)
-    .bind(stream.map(|stream| stream.0))
-    .bind(reason)
-    .execute(connection)
-    .await?;
-    Ok(())
+pub(crate) fn tell(reactor: Reactor, shard: Shard, parking: &Parking) {
+    if parking.class == Class::Held {
+        return;
+    }
+    metrics::counter!("hub_parked_total", "reactor" => reactor.name).increment(1);
+    let position = parking.position;
+    tracing::error!(
+        reactor = reactor.name,
+        generation = reactor.generation,
+        place = %Place { shard, position },
+        class = parking.class.name(),
+        reason = parking.reason,
+        "parked: see `hub dlq`"
+    );
 }
 
 /// Where a reactor is in a shard.

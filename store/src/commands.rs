@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use hub_domain::command::{Command, NewCommand};
+use hub_domain::event::shape;
 use hub_domain::id::{Place, Shard};
+use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 
 use crate::Store;
@@ -20,7 +22,9 @@ use crate::signal::{Signals, Topic};
 pub struct Received {
     /// Shard and position.
     pub place: Place,
-    /// What was asked; `Err` when this build cannot read it.
+    /// The stored kind.
+    pub kind: String,
+    /// What was asked; `Err` says why this build cannot read it, without its content.
     pub command: std::result::Result<Command, String>,
     /// The request id it came with.
     pub request: Option<String>,
@@ -162,7 +166,7 @@ pub async fn after(
     limit: i64,
 ) -> Result<Vec<Received>> {
     let rows = sqlx::query(
-        "SELECT c.position, c.payload::text, c.request, c.received_at, s.head \
+        "SELECT c.position, c.payload::text, c.request, c.received_at, c.kind, s.head \
          FROM shards s LEFT JOIN commands c \
              ON c.shard = s.shard AND c.position > $2 AND c.position <= $2 + $3 \
          WHERE s.shard = $1 AND s.log = 'commands' ORDER BY c.position",
@@ -175,7 +179,7 @@ pub async fn after(
     let mut commands = Vec::with_capacity(rows.len());
     let mut head = from.position;
     for row in rows {
-        head = row.try_get(4)?;
+        head = row.try_get(5)?;
         let Some(position) = row.try_get(0)? else {
             break;
         };
@@ -184,14 +188,32 @@ pub async fn after(
             position,
         };
         crate::read::expect_next(from, commands.len(), place)?;
-        let payload: String = row.try_get(1)?;
-        commands.push(Received {
-            place,
-            command: serde_json::from_str(&payload).map_err(|error| error.to_string()),
-            request: row.try_get(2)?,
-            received_at: row.try_get(3)?,
-        });
+        commands.push(received(place, &row)?);
     }
     crate::read::expect_all(from, commands.len(), head.min(from.position + limit))?;
     Ok(commands)
+}
+
+/// The command at a place; `None` once raw input of its day was forgotten.
+pub async fn at(executor: impl sqlx::PgExecutor<'_>, place: Place) -> Result<Option<Received>> {
+    let row = sqlx::query(
+        "SELECT position, payload::text, request, received_at, kind FROM commands \
+         WHERE shard = $1 AND position = $2",
+    )
+    .bind(place.shard.0)
+    .bind(place.position)
+    .fetch_optional(executor)
+    .await?;
+    row.map(|row| received(place, &row)).transpose()
+}
+
+fn received(place: Place, row: &PgRow) -> Result<Received> {
+    let payload: String = row.try_get(1)?;
+    Ok(Received {
+        place,
+        kind: row.try_get(4)?,
+        command: serde_json::from_str(&payload).map_err(|error| shape(&error)),
+        request: row.try_get(2)?,
+        received_at: row.try_get(3)?,
+    })
 }

@@ -80,7 +80,53 @@ impl Error {
             Self::Unavailable(_) | Self::Unknown(_) | Self::Busy | Self::Behind(_) | Self::Redis(_)
         )
     }
+
+    /// True when what was being processed is to blame and not the database or its schema: the same
+    /// content will fail again, and another content will not.
+    pub fn is_poison(&self) -> bool {
+        match self {
+            Self::Sealed(_) => true,
+            Self::Statement(sqlx::Error::Database(database)) => {
+                database
+                .code()
+                .is_some_and(|code| POISON.iter().any(|class| code.starts_with(class)))
+                // No constraint of ours: the partition of a generation is not there.
+                && database.code().as_deref() != Some("23514")
+            }
+            Self::Statement(error) => matches!(
+                error,
+                sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } | sqlx::Error::Encode(_)
+            ),
+            _ => false,
+        }
+    }
+
+    /// What went wrong, without the values that PostgreSQL and decoders quote: they are personal.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Statement(sqlx::Error::Database(database)) => {
+                let code = database.code().unwrap_or_default();
+                let what = match code.get(..2) {
+                    Some("22") => "a value that cannot be stored",
+                    Some("23") => "a row that contradicts others",
+                    Some("54") => "a value that is too large",
+                    _ => "a statement",
+                };
+                let at = database.constraint().or(database.table());
+                let at = at.map(|name| format!(", {name}")).unwrap_or_default();
+                format!("the database refused {what} (SQLSTATE {code}{at})")
+            }
+            Self::Statement(sqlx::Error::ColumnDecode { index, .. }) => {
+                format!("the stored column {index} cannot be read")
+            }
+            Self::Statement(_) => "a stored row cannot be read".to_owned(),
+            other => other.to_string(),
+        }
+    }
 }
+
+/// Classes of SQLSTATEs that speak of data: exceptions in it, integrity, and limits of its size.
+const POISON: [&str; 3] = ["22", "23", "54"];
 
 /// SQLSTATEs of a server that is going away, coming up, or out of connections, and of transactions
 /// that must be run again as a whole.

@@ -15,9 +15,11 @@ mod partition;
 mod switch;
 mod until;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use futures::FutureExt as _;
 use futures::future::try_join_all;
 use hub_domain::id::Shard;
 use hub_domain::limits::{REBUILD_BATCH_MAX, REBUILD_SHARDS_MAX};
@@ -25,11 +27,12 @@ use sqlx::{Connection as _, PgConnection, PgPool};
 
 use crate::checkpoint::live_generation;
 use crate::error::{Error, Result};
-use crate::project::{Projection, Reach, bulk, step_to};
+use crate::follow::Reach;
+use crate::project::{Projection, bulk, step_to};
 use crate::schema::sharding;
 
 pub use certificate::{
-    Certificate, Compared, Difference, Digest, Fate, ShardProof, TableProof, Verdict,
+    Certificate, Compared, Difference, Digest, Fate, ParkedStreams, ShardProof, TableProof, Verdict,
 };
 pub use partition::{discard, drop_generation, drop_old};
 pub use until::{PastTable, Reconstruction, Until, reconstruct};
@@ -222,10 +225,11 @@ impl<'a> Run<'a> {
         let reach = Reach {
             to,
             batch: REBUILD_BATCH_MAX,
+            ..Reach::default()
         };
         let (mut folded, mut held) = (0, 0);
         while self.position(next, shard).await? < to {
-            let more = self.fold_more(shard, reach).await?;
+            let more = self.fold_more(shard, reach.clone()).await?;
             if more == 0 {
                 held += 1;
                 if held > HELD_TRIES {
@@ -254,16 +258,17 @@ impl<'a> Run<'a> {
                 counted.fetch_add(events as u64, Ordering::Relaxed);
                 self.count(events);
             };
-            let bulk = bulk::fold(self.pool, projection, next, shard, reach.to, report).await;
-            match bulk {
-                Ok(folded) => return Ok(folded as u64),
-                Err(error) if error.is_temporary() => return Err(error),
-                Err(error) => {
-                    let counted = counted.into_inner();
-                    self.folded.fetch_sub(counted, Ordering::Relaxed);
-                    tracing::warn!(%shard, %error, "folding on in small steps");
-                }
+            let bulk = bulk::fold(self.pool, projection, next, shard, reach.to, report);
+            // Folds are pure: one that panics has an event to blame, which a small step will find.
+            match AssertUnwindSafe(bulk).catch_unwind().await {
+                Ok(Ok(Some(folded))) => return Ok(folded as u64),
+                Ok(Ok(None)) => {}
+                Ok(Err(error)) if error.is_temporary() => return Err(error),
+                Ok(Err(error)) => tracing::debug!(%shard, %error, "folding on in small steps"),
+                Err(_) => tracing::debug!(%shard, "folding on in small steps after a panic"),
             }
+            self.folded
+                .fetch_sub(counted.into_inner(), Ordering::Relaxed);
         }
         let folded = step_to(self.pool, projection, next, shard, reach).await?;
         self.count(folded);

@@ -222,7 +222,7 @@ pub async fn tick(
     tick: chrono::DateTime<chrono::Utc>,
     job: &NewJob,
 ) -> Result<bool> {
-    let mut tx = pool.begin().await?;
+    let mut tx = crate::transaction::begin(pool).await?;
     let won = sqlx::query(
         "INSERT INTO ticks (shard, schedule, tick) VALUES ($1, $2, $3) \
          ON CONFLICT (shard, schedule) DO UPDATE SET tick = EXCLUDED.tick \

@@ -5,6 +5,8 @@
 //! - [`append`], [`commands`], [`read`]: the log; [`group`] is how appends share a commit
 //! - [`checkpoint`]: how reactors remember how far they are
 //! - [`places`]: an index from streams to places in the log
+//! - [`follow`], [`parked`]: turns over the log, and what they cannot process; [`dlq`] is what
+//!   operators ask and do about it
 //! - [`project`]: folding batches into read-model tables
 //! - [`generation`]: rebuilding them beside the live ones, with a proof of equality
 //! - [`seal`]: a chain of hashes over the log, so that nobody changes it unnoticed
@@ -22,15 +24,18 @@ pub mod append;
 pub mod bus;
 pub mod checkpoint;
 pub mod commands;
+pub mod dlq;
 pub mod entity;
 pub mod erase;
 pub mod error;
+pub mod follow;
 pub mod generation;
 pub mod group;
 pub mod inspect;
 pub mod jobs;
 pub mod login;
 pub mod oauth;
+pub mod parked;
 pub mod peer;
 pub mod places;
 pub mod project;
@@ -41,17 +46,17 @@ pub mod seal;
 pub mod session;
 pub mod signal;
 pub mod told;
+pub mod transaction;
 pub mod vault;
 
 use std::time::Duration;
 
 use hub_domain::id::Sharding;
 use hub_domain::secret::Secret;
-use sqlx::Connection as _;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 pub use error::{Error, Result};
-pub use sqlx::PgPool;
+pub use sqlx::{PgConnection as Connection, PgPool};
 
 /// A request waits this long for a connection, then is told to come back.
 const ACQUIRE_MAX: Duration = Duration::from_secs(2);
@@ -168,9 +173,9 @@ pub async fn connect(url: &Secret, connections_max: u32) -> Result<PgPool> {
     let options: PgConnectOptions = url.expose().parse().map_err(Error::from)?;
     let options = options.application_name("hub");
     // The pool only says that it timed out; a connection of our own says why.
-    let first = sqlx::PgConnection::connect_with(&options);
+    let first = <sqlx::PgConnection as sqlx::Connection>::connect_with(&options);
     match tokio::time::timeout(FIRST_CONNECTION_MAX, first).await {
-        Ok(Ok(first)) => first.close().await.map_err(Error::from)?,
+        Ok(Ok(first)) => sqlx::Connection::close(first).await.map_err(Error::from)?,
         Ok(Err(error)) => return Err(Error::Unavailable(error)),
         Err(_) => return Err(Error::Unavailable(sqlx::Error::PoolTimedOut)),
     }

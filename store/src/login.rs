@@ -37,7 +37,7 @@ impl Store {
     ) -> Result<Login> {
         let shard = self.sharding().of_login(stream);
         let email: Sealed = self.vault().user(user).await?.seal(email);
-        let mut tx = self.pool().begin().await?;
+        let mut tx = crate::transaction::begin(self.pool()).await?;
         let left: Option<i64> = sqlx::query_scalar(
             "SELECT version FROM streams s WHERE shard = $1 AND stream = $2 AND NOT EXISTS \
              (SELECT FROM logins l WHERE l.shard = s.shard AND l.stream = s.stream)",

@@ -1,20 +1,20 @@
 //! Folding batches of events into read-model tables.
 //!
-//! One turn is one transaction: the events after the checkpoint are read, the rows they need are
-//! loaded, the pure fold of the domain runs, the changed rows are written, the checkpoint moves.
-//! Killed anywhere, run twice or by a zombie, each event counts exactly once.
+//! Within a turn ([`crate::follow`]) the rows that a batch needs are loaded, the pure fold of the
+//! domain runs, the changed rows are written. Killed anywhere, run twice or by a zombie, each event
+//! counts exactly once.
 
 mod accounts;
 pub(crate) mod bulk;
 mod inbox;
 
 use hub_domain::envelope::Recorded;
-use hub_domain::id::Shard;
-use hub_domain::limits::REACTOR_BATCH_MAX;
+use hub_domain::id::{Place, Shard, StreamId};
 use sqlx::{PgConnection, PgPool};
 
-use crate::checkpoint::{self, Reactor};
+use crate::checkpoint::Reactor;
 use crate::error::Result;
+use crate::follow::{self, Handler, Reach, Retried};
 
 /// A projection: which rows it loads and writes for a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,16 +53,38 @@ impl Projection {
         }
     }
 
+    /// The projection of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.name() == name)
+    }
+}
+
+/// A generation of a projection, as something that follows the log.
+struct Fold {
+    projection: Projection,
+    generation: i16,
+    reach: Reach,
+}
+
+impl Handler for Fold {
+    fn reactor(&self) -> Reactor {
+        self.projection.reactor(self.generation)
+    }
+
+    async fn reach(&self, _: &mut PgConnection, _: Place) -> Result<Reach> {
+        Ok(self.reach.clone())
+    }
+
     async fn apply(
-        self,
+        &self,
         connection: &mut PgConnection,
         shard: Shard,
-        generation: i16,
         events: &[Recorded],
     ) -> Result<()> {
-        match self {
-            Self::Accounts => accounts::apply(connection, shard, generation, events).await,
-            Self::Inbox => inbox::apply(connection, shard, generation, events).await,
+        let generation = self.generation;
+        match self.projection {
+            Projection::Accounts => accounts::apply(connection, shard, generation, events).await,
+            Projection::Inbox => inbox::apply(connection, shard, generation, events).await,
         }
     }
 }
@@ -75,20 +97,7 @@ pub async fn step(
     generation: i16,
     shard: Shard,
 ) -> Result<usize> {
-    let everything = Reach {
-        to: i64::MAX,
-        batch: REACTOR_BATCH_MAX,
-    };
-    step_to(pool, projection, generation, shard, everything).await
-}
-
-/// How far one step may go.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Reach {
-    /// Never beyond this position.
-    pub(crate) to: i64,
-    /// At most this many events.
-    pub(crate) batch: i64,
+    step_to(pool, projection, generation, shard, Reach::default()).await
 }
 
 /// [`step`], but never beyond a position: how two generations are brought to the same place.
@@ -99,26 +108,31 @@ pub(crate) async fn step_to(
     shard: Shard,
     reach: Reach,
 ) -> Result<usize> {
-    let reactor = projection.reactor(generation);
-    let Some(mut turn) = checkpoint::begin(pool, reactor, shard).await? else {
-        return Ok(0);
+    let fold = Fold {
+        projection,
+        generation,
+        reach,
     };
-    let limit = reach.batch.min(reach.to - turn.from.position);
-    if limit <= 0 {
-        turn.leave().await?;
-        return Ok(0);
+    let folded = follow::turn(pool, &fold, shard).await?;
+    if folded > 0 {
+        metrics::counter!("hub_projected_events_total", "projection" => projection.name())
+            .increment(folded as u64);
     }
-    let events = crate::read::after(&mut *turn.tx, turn.from, limit).await?;
-    let Some(last) = events.last() else {
-        turn.leave().await?;
-        return Ok(0);
+    Ok(folded)
+}
+
+/// Folds the parked events of a stream into a generation, see [`follow::retry`].
+pub async fn retry(
+    pool: &PgPool,
+    projection: Projection,
+    generation: i16,
+    shard: Shard,
+    stream: StreamId,
+) -> Result<Retried> {
+    let fold = Fold {
+        projection,
+        generation,
+        reach: Reach::default(),
     };
-    let to = last.place.position;
-    projection
-        .apply(&mut turn.tx, shard, generation, &events)
-        .await?;
-    turn.finish(to).await?;
-    metrics::counter!("hub_projected_events_total", "projection" => projection.name())
-        .increment(events.len() as u64);
-    Ok(events.len())
+    follow::retry(pool, &fold, shard, stream).await
 }

@@ -1,14 +1,15 @@
 //! Reading the event log by position.
 //!
 //! A reader needs only `position > checkpoint`: positions are dense and visible in order. Every
-//! read asserts that, and a hole is corruption, never skipped.
+//! read asserts that, and a hole is corruption, never skipped. An event that this build cannot read
+//! is no hole: it has its place, and readers that go on without it have to say where it is put.
 
 mod stream;
 mod time;
 
 use chrono::{DateTime, Utc};
 use hub_domain::envelope::{Meta, Recorded};
-use hub_domain::event::Event;
+use hub_domain::event::{Event, ReadError};
 use hub_domain::id::{Place, Shard, StreamId};
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row};
@@ -39,6 +40,34 @@ pub struct Stored {
     pub recorded_at: DateTime<Utc>,
 }
 
+/// A stored event that this build cannot read.
+#[derive(Debug)]
+pub struct Unreadable {
+    /// Shard and position.
+    pub place: Place,
+    /// The stream.
+    pub stream: StreamId,
+    /// Its version of the stream.
+    pub version: i64,
+    /// The stored kind.
+    pub kind: String,
+    /// The stored schema.
+    pub schema: i16,
+    /// Why.
+    pub source: ReadError,
+}
+
+/// An event, or what is known of one that cannot be read.
+pub type Entry = std::result::Result<Recorded, Unreadable>;
+
+/// Where an entry is.
+pub fn place(entry: &Entry) -> Place {
+    match entry {
+        Ok(recorded) => recorded.place,
+        Err(unreadable) => unreadable.place,
+    }
+}
+
 impl Stored {
     /// From the columns position, stream, version, kind, schema, payload, meta, recorded_at.
     pub(crate) fn from_row(shard: Shard, row: &PgRow) -> Result<Self> {
@@ -57,28 +86,50 @@ impl Stored {
         })
     }
 
-    fn decode(self) -> Result<Recorded> {
-        let place = self.place;
-        Ok(Recorded {
-            place,
-            stream: self.stream,
-            version: self.version,
-            event: Event::read(&self.kind, self.schema, &self.payload)
-                .map_err(|source| Error::Unreadable { place, source })?,
-            meta: serde_json::from_str::<Meta>(&self.meta).unwrap_or_default(),
-            recorded_at: self.recorded_at,
-        })
+    fn decode(self) -> Entry {
+        match Event::read(&self.kind, self.schema, &self.payload) {
+            Ok(event) => Ok(Recorded {
+                place: self.place,
+                stream: self.stream,
+                version: self.version,
+                event,
+                meta: serde_json::from_str::<Meta>(&self.meta).unwrap_or_default(),
+                recorded_at: self.recorded_at,
+            }),
+            Err(source) => Err(Unreadable {
+                place: self.place,
+                stream: self.stream,
+                version: self.version,
+                kind: self.kind,
+                schema: self.schema,
+                source,
+            }),
+        }
     }
 }
 
-/// The events after a position, at most `limit`. One that this build cannot read is an error.
+/// The events after a position, at most `limit`; an error when one of them cannot be read.
 pub async fn after(
     executor: impl sqlx::PgExecutor<'_>,
     from: Place,
     limit: i64,
 ) -> Result<Vec<Recorded>> {
+    let entries = each_after(executor, from, limit).await?;
+    let readable = entries.into_iter().map(|entry| {
+        entry.map_err(|Unreadable { place, source, .. }| Error::Unreadable { place, source })
+    });
+    readable.collect()
+}
+
+/// The events after a position, at most `limit`; one that cannot be read keeps nobody from the
+/// others.
+pub async fn each_after(
+    executor: impl sqlx::PgExecutor<'_>,
+    from: Place,
+    limit: i64,
+) -> Result<Vec<Entry>> {
     let stored = stored_after(executor, from, limit).await?;
-    stored.into_iter().map(Stored::decode).collect()
+    Ok(stored.into_iter().map(Stored::decode).collect())
 }
 
 /// The same events as they are stored, of whatever kind.
@@ -117,6 +168,40 @@ pub async fn stored_after(
     }
     expect_all(from, events.len(), head.min(from.position + limit))?;
     Ok(events)
+}
+
+/// The events at these positions, in order; corruption when one is not there.
+pub(crate) async fn at(
+    executor: impl sqlx::PgExecutor<'_>,
+    shard: Shard,
+    positions: &[i64],
+) -> Result<Vec<Entry>> {
+    let rows = sqlx::query(
+        "SELECT position, stream, version, kind, schema, payload::text, meta::text, recorded_at \
+         FROM events WHERE shard = $1 AND position = ANY ($2) ORDER BY position",
+    )
+    .bind(shard.0)
+    .bind(positions)
+    .fetch_all(executor)
+    .await?;
+    let mut entries = Vec::with_capacity(rows.len());
+    for (row, position) in rows.iter().zip(positions) {
+        let stored = Stored::from_row(shard, row)?;
+        if stored.place.position != *position {
+            break;
+        }
+        entries.push(stored.decode());
+    }
+    match positions.get(entries.len()) {
+        Some(missing) => Err(Error::Corrupt {
+            place: Place {
+                shard,
+                position: *missing,
+            },
+            what: "a parked event is not there".to_owned(),
+        }),
+        None => Ok(entries),
+    }
 }
 
 /// The head of a shard's event log: the position of its last event, 0 when it is empty.

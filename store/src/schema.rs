@@ -26,7 +26,7 @@ pub async fn prepare(pool: &PgPool, shards: u16) -> Result<()> {
     hub_migrations::run(pool)
         .await
         .map_err(|error| Error::NotInitialised(format!("migrating failed: {error}")))?;
-    let mut tx = pool.begin().await?;
+    let mut tx = crate::transaction::begin(pool).await?;
     let existing: i64 = sqlx::query_scalar("SELECT count(*) FROM shards WHERE log = 'events'")
         .fetch_one(&mut *tx)
         .await?;

@@ -51,7 +51,7 @@ impl Store {
         meta: Meta,
     ) -> Result<()> {
         let shard = self.sharding().of_user(user);
-        let mut tx = self.pool().begin().await?;
+        let mut tx = crate::transaction::begin(self.pool()).await?;
         put(&mut tx, shard.0, user, session, token).await?;
         let append = Append::one(shard, session, SessionStarted { user, session })
             .expecting(Expected::NoStream)
@@ -80,7 +80,7 @@ impl Store {
             Err(Error::Erased) => return Ok(Exchanged::Refused),
             key => key?,
         };
-        let mut tx = self.pool().begin().await?;
+        let mut tx = crate::transaction::begin(self.pool()).await?;
         let row = sqlx::query(
             "SELECT session, rotated_at, successor, \
                     rotated_at > now() - $3 * interval '1 second', \
@@ -136,7 +136,7 @@ impl Store {
     /// Revokes one refresh token for good. Unknown and already revoked tokens change nothing.
     pub async fn revoke_refresh_token(&self, user: UserId, presented: [u8; 32]) -> Result<()> {
         let shard = self.sharding().of_user(user);
-        let mut tx = self.pool().begin().await?;
+        let mut tx = crate::transaction::begin(self.pool()).await?;
         let session: Option<Uuid> = sqlx::query_scalar(
             "UPDATE refresh_tokens SET revoked_at = now(), successor = NULL \
              WHERE shard = $1 AND token_hash = $2 AND user_id = $3 AND revoked_at IS NULL \

@@ -3,6 +3,7 @@
 mod apart;
 mod client;
 mod crash;
+mod dlq;
 mod erasing;
 mod garbage;
 mod live;

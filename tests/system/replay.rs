@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::world::{User, World, eventually};
 
-fn hub(world: &World, arguments: &[&str]) -> Output {
+pub fn hub(world: &World, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_hub"))
         .args(arguments)
         .env_clear()

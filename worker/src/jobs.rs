@@ -7,6 +7,7 @@
 pub mod connect;
 pub mod contact;
 pub mod disconnect;
+pub mod dlq;
 pub mod erase;
 pub mod install;
 pub mod maintenance;
@@ -49,6 +50,7 @@ pub fn register(monitor: Monitor, context: &Context) -> Monitor {
     let monitor = queue(monitor, context, erase::Erase::new(context.clone()));
     let monitor = queue(monitor, context, contact::Contact::new(context.clone()));
     let monitor = queue(monitor, context, install::Install::new(context.clone()));
+    let monitor = queue(monitor, context, dlq::DeadLetters::new(context.clone()));
     queue(
         monitor,
         context,

@@ -46,11 +46,12 @@ pub async fn run(
     jobs::install::enqueue(&context)
         .await
         .map_err(|error| error.to_string())?;
-    monitor
-        .run_with_signal(async move {
-            shutdown.await;
-            Ok(())
-        })
-        .await
-        .map_err(|error| error.to_string())
+    let run = monitor.run_with_signal(async move {
+        shutdown.await;
+        Ok(())
+    });
+    tokio::select! {
+        done = run => done.map_err(|error| error.to_string()),
+        () = jobs::dlq::watch(&context) => Ok(()),
+    }
 }

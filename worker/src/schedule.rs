@@ -26,7 +26,7 @@ pub struct Schedule {
 }
 
 /// Every schedule of the hub.
-pub const SCHEDULES: [Schedule; 6] = [
+pub const SCHEDULES: [Schedule; 7] = [
     Schedule {
         name: "refresh-tokens",
         cron: "0 0 2 * * *",
@@ -56,6 +56,11 @@ pub const SCHEDULES: [Schedule; 6] = [
         name: "told",
         cron: "0 30 * * * *",
         purpose: "delete what was noted a day ago about telling sockets",
+    },
+    Schedule {
+        name: "parked",
+        cron: "30 * * * * *",
+        purpose: "try again what was parked for want of newer code",
     },
 ];
 

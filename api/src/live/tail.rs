@@ -11,7 +11,7 @@ use hub_domain::id::{Place, Shard};
 use hub_domain::limits::REACTOR_BATCH_MAX;
 use hub_store::bus::changes;
 use hub_store::signal::Topic;
-use hub_store::{Result, checkpoint, read};
+use hub_store::{Result, checkpoint, parked, read};
 
 use crate::Api;
 
@@ -89,10 +89,19 @@ async fn publish(api: &Api, shard: Shard, mut from: i64, to: i64) -> Result<usiz
             shard,
             position: from,
         };
-        let events = read::after(api.store().pool(), place, limit).await?;
-        let Some(last) = events.last() else { break };
-        from = last.place.position;
-        for change in events.iter().filter_map(changes) {
+        let pool = api.store().pool();
+        let entries = read::each_after(pool, place, limit).await?;
+        let Some(last) = entries.last().map(read::place) else {
+            break;
+        };
+        from = last.position;
+        // Their rows are not there: clients find them by REST once they are.
+        let invisible = parked::invisible(pool, place, from).await?;
+        let visible = entries
+            .iter()
+            .flatten()
+            .filter(|recorded| !invisible.contains(&recorded.place.position));
+        for change in visible.filter_map(changes) {
             api.store().bus().publish_locally(change);
         }
     }

@@ -45,6 +45,15 @@ pub struct Compared {
     pub rebuilt: Digest,
 }
 
+/// Streams that stand parked, in both generations at the same position.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ParkedStreams {
+    /// In what readers saw.
+    pub live: i64,
+    /// In what was rebuilt.
+    pub rebuilt: i64,
+}
+
 /// A shard: where it was compared, and what was found.
 #[derive(Clone, Debug, Serialize)]
 pub struct ShardProof {
@@ -55,6 +64,8 @@ pub struct ShardProof {
     /// Both were at this position when readers were switched, if they were. What lies between the
     /// two was folded by the same code into both, and not compared.
     pub switched_at: Option<i64>,
+    /// The streams whose rows do not show everything, because an event cannot be processed.
+    pub parked: ParkedStreams,
     /// The projection's tables.
     pub tables: Vec<Compared>,
 }
@@ -138,6 +149,8 @@ pub struct Certificate {
     pub compared_at: i64,
     /// Events that both had folded when readers were switched, if they were.
     pub switched_at: Option<i64>,
+    /// The streams whose rows do not show everything, because an event cannot be processed.
+    pub parked: ParkedStreams,
     /// Every table, all shards together.
     pub tables: Vec<TableProof>,
     /// How many rows differ.
@@ -165,6 +178,7 @@ impl Certificate {
             fate: Fate::Kept,
             compared_at: 0,
             switched_at: None,
+            parked: ParkedStreams::default(),
             tables: Vec::new(),
             different_rows: 0,
             differences: Vec::new(),
@@ -190,6 +204,10 @@ impl Certificate {
         self.verdict = self.verdict();
         self.compared_at = self.shards.iter().map(|shard| shard.compared_at).sum();
         self.switched_at = self.shards.iter().map(|shard| shard.switched_at).sum();
+        self.parked = ParkedStreams {
+            live: self.shards.iter().map(|shard| shard.parked.live).sum(),
+            rebuilt: self.shards.iter().map(|shard| shard.parked.rebuilt).sum(),
+        };
         self.tables.clear();
         for compared in self.shards.iter().flat_map(|shard| &shard.tables) {
             let known = self.tables.iter().position(|it| it.table == compared.table);

@@ -4,7 +4,7 @@ use hub_domain::id::Shard;
 use hub_domain::limits::DIFFERENCES_MAX;
 use sqlx::{PgConnection, PgPool, Postgres, Row as _, Transaction};
 
-use super::certificate::{Certificate, Compared, Difference, Digest, ShardProof};
+use super::certificate::{Certificate, Compared, Difference, Digest, ParkedStreams, ShardProof};
 use super::{Pair, Run, gone};
 use crate::error::{Error, Result};
 
@@ -21,6 +21,7 @@ pub(super) async fn shard(
         shard: shard.0,
         compared_at,
         switched_at: None,
+        parked: parked(&mut snapshot, run.pair, shard).await?,
         tables,
     });
     Ok(())
@@ -31,7 +32,7 @@ pub(super) async fn shard(
 async fn snapshot(run: &Run<'_>, shard: Shard) -> Result<(Transaction<'static, Postgres>, i64)> {
     let pair = run.pair;
     run.follow(shard).await?;
-    let mut hold = run.pool.begin().await?;
+    let mut hold = crate::transaction::begin(run.pool).await?;
     let position: Option<i64> = sqlx::query_scalar(
         "SELECT position FROM checkpoints WHERE shard = $1 AND reactor = $2 AND generation = $3 \
          FOR UPDATE",
@@ -62,9 +63,8 @@ async fn positions(
     pair: Pair,
     shard: Shard,
 ) -> Result<(Transaction<'static, Postgres>, Vec<i64>)> {
-    let mut snapshot = pool
-        .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        .await?;
+    let snapshot = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+    let mut snapshot = crate::transaction::begin_with(pool, snapshot).await?;
     let positions = sqlx::query_scalar(
         "SELECT position FROM checkpoints \
          WHERE shard = $1 AND reactor = $2 AND generation IN ($3, $4) ORDER BY generation",
@@ -76,6 +76,26 @@ async fn positions(
     .fetch_all(&mut *snapshot)
     .await?;
     Ok((snapshot, positions))
+}
+
+/// How many streams of a shard stand parked in both generations.
+pub(super) async fn parked(
+    connection: &mut PgConnection,
+    pair: Pair,
+    shard: Shard,
+) -> Result<ParkedStreams> {
+    let (live, rebuilt) = sqlx::query_as(
+        "SELECT coalesce(sum(parked) FILTER (WHERE generation = $3), 0)::bigint, \
+             coalesce(sum(parked) FILTER (WHERE generation = $4), 0)::bigint \
+         FROM checkpoints WHERE shard = $1 AND reactor = $2",
+    )
+    .bind(shard.0)
+    .bind(pair.projection.name())
+    .bind(pair.live)
+    .bind(pair.next)
+    .fetch_one(connection)
+    .await?;
+    Ok(ParkedStreams { live, rebuilt })
 }
 
 /// Rows and hashes of a shard's tables in both generations.

@@ -39,7 +39,7 @@ pub(super) async fn create(pool: &PgPool, pair: Pair) -> Result<bool> {
             "CREATE TABLE {name} (LIKE read.{table} INCLUDING ALL); \
              ALTER TABLE read.{table} ATTACH PARTITION {name} FOR VALUES IN ({next})"
         );
-        let mut tx = pool.begin().await?;
+        let mut tx = crate::transaction::begin(pool).await?;
         sqlx::raw_sql(AssertSqlSafe(statement))
             .execute(&mut *tx)
             .await?;
@@ -86,7 +86,7 @@ pub async fn drop_generation(pool: &PgPool, projection: Projection, generation: 
 }
 
 async fn try_drop(pool: &PgPool, projection: Projection, generation: i16) -> Result<()> {
-    let mut tx = pool.begin().await?;
+    let mut tx = crate::transaction::begin(pool).await?;
     sqlx::raw_sql(DROP_LOCK_MAX).execute(&mut *tx).await?;
     // The same first lock as a switch takes: neither happens in the middle of the other.
     let live: Vec<i16> = sqlx::query_scalar(
@@ -103,6 +103,11 @@ async fn try_drop(pool: &PgPool, projection: Projection, generation: i16) -> Res
     }
     // Waits for a fold that is at it; none can begin without a checkpoint.
     sqlx::query("DELETE FROM checkpoints WHERE reactor = $1 AND generation = $2")
+        .bind(projection.name())
+        .bind(generation)
+        .execute(&mut *tx)
+        .await?;
+    sqlx::query("DELETE FROM parked WHERE reactor = $1 AND generation = $2")
         .bind(projection.name())
         .bind(generation)
         .execute(&mut *tx)

@@ -17,7 +17,7 @@ pub(super) async fn switch(
 ) -> Result<()> {
     // Comparing took a while: be close again before anybody has to wait.
     run.catch_up().await?;
-    let mut tx = run.pool.begin().await?;
+    let mut tx = crate::transaction::begin(run.pool).await?;
     expect_live(&mut tx, run.pair).await?;
     let positions: Vec<(i16, i64)> = sqlx::query_as(
         "SELECT shard, position FROM checkpoints WHERE reactor = $1 AND generation = $2 \
@@ -96,6 +96,7 @@ async fn compare_again(
         if before.all(|table| table.live == table.rebuilt) {
             compare::name_differences(connection, pair, shard, &tables, certificate).await?;
         }
+        certificate.shards[index].parked = compare::parked(connection, pair, shard).await?;
         certificate.shards[index].compared_at = position;
         certificate.shards[index].tables = tables;
     }

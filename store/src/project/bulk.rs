@@ -3,7 +3,8 @@
 //! The rows stay in memory from the first event of the stretch to the last and are written once,
 //! however often they change; a stretch that begins an empty shard has nothing to load. Bounded, so
 //! that memory does not grow with the log. Whatever goes wrong, nothing was written: the caller
-//! folds the stretch in small steps instead, which know what to do about a single bad event.
+//! folds the stretch in small steps instead ([`crate::follow`]), which know what to do about a
+//! single bad event. So do shards in which something is parked.
 
 use hub_domain::id::{Place, Shard};
 use hub_domain::limits::{BULK_EVENTS_MAX, REBUILD_BATCH_MAX};
@@ -14,7 +15,8 @@ use crate::checkpoint;
 use crate::error::Result;
 
 /// Folds at most [`BULK_EVENTS_MAX`] events of a shard up to a position. Returns how many: 0 when
-/// there is nothing to do or another worker is at it. `report` is told of every part that was read.
+/// there is nothing to do or another worker is at it; `None` when this is for small steps. `report`
+/// is told of every part that was read.
 pub(crate) async fn fold(
     pool: &PgPool,
     projection: Projection,
@@ -22,11 +24,15 @@ pub(crate) async fn fold(
     shard: Shard,
     to: i64,
     report: impl Fn(usize) + Send,
-) -> Result<usize> {
+) -> Result<Option<usize>> {
     let reactor = projection.reactor(generation);
     let Some(mut turn) = checkpoint::begin(pool, reactor, shard).await? else {
-        return Ok(0);
+        return Ok(Some(0));
     };
+    if turn.heads > 0 {
+        turn.leave().await?;
+        return Ok(None);
+    }
     let to = to.min(turn.from.position + BULK_EVENTS_MAX);
     let is_empty = turn.from.position == 0;
     let mut accounts = accounts::Stretch::default();
@@ -51,12 +57,12 @@ pub(crate) async fn fold(
     let folded = usize::try_from(at - turn.from.position).unwrap_or(0);
     if folded == 0 {
         turn.leave().await?;
-        return Ok(0);
+        return Ok(Some(0));
     }
     match projection {
         Projection::Accounts => accounts.write(&mut turn.tx, shard, generation).await?,
         Projection::Inbox => inbox.write(&mut turn.tx, shard, generation).await?,
     }
     turn.finish(at).await?;
-    Ok(folded)
+    Ok(Some(folded))
 }

@@ -102,13 +102,15 @@ impl Store {
             .clone()
             .filter(conversation::Column::UpdatedAt.lte(time));
         // One snapshot, or a conversation that changes meanwhile would be in neither part.
-        let snapshot = self
-            .orm()
-            .begin_with_config(
-                Some(IsolationLevel::RepeatableRead),
-                Some(AccessMode::ReadOnly),
-            )
-            .await?;
+        let orm = self.orm().clone();
+        let begun = tokio::spawn(async move {
+            let level = Some(IsolationLevel::RepeatableRead);
+            orm.begin_with_config(level, Some(AccessMode::ReadOnly))
+                .await
+        });
+        let crashed = |_| Error::Unavailable(sqlx::Error::WorkerCrashed);
+        // In a task, for the reason that `crate::transaction` gives.
+        let snapshot = begun.await.map_err(crashed)??;
         let changed: Vec<Uuid> = query
             .filter(conversation::Column::UpdatedAt.gt(time))
             .select_only()

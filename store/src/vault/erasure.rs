@@ -14,7 +14,7 @@ impl Vault {
     /// were; 0 when it was done before.
     pub async fn erase_user(&self, user: UserId) -> Result<u64> {
         let shard = self.sharding.of_user(user);
-        let mut tx = self.pool.begin().await?;
+        let mut tx = crate::transaction::begin(&self.pool).await?;
         // The person's own key first: it waits for whoever is making a key for one of their days
         // (see `make_day_key.sql`), and the second statement sees what they made.
         let own = sqlx::query(

@@ -3,6 +3,7 @@
 use futures::future::join_all;
 use hub_domain::id::{Place, Shard};
 use hub_store::checkpoint::{self, Reactor, Turn};
+use hub_store::parked::{Class, Parking};
 use hub_store::project::{self, Projection};
 use hub_store::{Error, Store};
 
@@ -107,12 +108,9 @@ async fn a_zombie_that_finishes_late_is_fenced_and_leaves_nothing() {
     let world = World::new().await;
     let shard = write_messages(&world.store, 3).await;
     // What a worker holds whose lock was lost with its connection: a belief about the past.
-    let mut zombie = Turn {
-        tx: world.pool().begin().await.unwrap(),
-        reactor: INBOX,
-        from: Place { shard, position: 0 },
-    };
-    zombie.park(1, None, "what the zombie wrote").await.unwrap();
+    let tx = world.pool().begin().await.unwrap();
+    let mut zombie = Turn::new(tx, INBOX, Place { shard, position: 0 }, 0);
+    zombie.park(poison(1));
     let folded = project::step(world.pool(), Projection::Inbox, 1, shard).await;
     assert_eq!(folded.unwrap(), 3);
     assert!(matches!(zombie.finish(2).await, Err(Error::Fenced)));
@@ -131,7 +129,7 @@ async fn a_turn_killed_in_the_middle_changes_nothing() {
     let shard = write_messages(&world.store, 3).await;
     let turn = checkpoint::begin(world.pool(), INBOX, shard).await.unwrap();
     let mut turn = turn.unwrap();
-    turn.park(1, None, "half done").await.unwrap();
+    turn.park(poison(1));
     sqlx::query("UPDATE checkpoints SET position = 3 WHERE reactor = 'inbox'")
         .execute(&mut *turn.tx)
         .await
@@ -156,10 +154,21 @@ async fn the_same_item_is_parked_once_and_the_turn_goes_on() {
         let turn = checkpoint::begin(world.pool(), INBOX, shard).await.unwrap();
         let mut turn = turn.unwrap();
         let from = turn.from.position;
-        turn.park(2, None, "poison").await.unwrap();
+        turn.park(poison(2));
         turn.finish(from + 1).await.unwrap();
     }
     assert_eq!(parked(&world.store).await, 1);
+}
+
+fn poison(position: i64) -> Parking {
+    Parking {
+        position,
+        stream: None,
+        kind: "MessageReceived".to_owned(),
+        schema: 1,
+        class: Class::Failed,
+        reason: "poison".to_owned(),
+    }
 }
 
 async fn parked(store: &Store) -> i64 {

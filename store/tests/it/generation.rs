@@ -20,12 +20,12 @@ use crate::world::{SHARDS, World, eventually};
 
 fn quiet(_: Progress) {}
 
-async fn replay(pool: &PgPool, projection: Projection, end: End) -> Certificate {
+pub async fn replay(pool: &PgPool, projection: Projection, end: End) -> Certificate {
     rebuild(pool, projection, end, &quiet).await.unwrap()
 }
 
 /// What the worker does: folds the live generation, whichever that is.
-async fn fold_live(pool: &PgPool) -> usize {
+pub async fn fold_live(pool: &PgPool) -> usize {
     let mut folded = 0;
     for projection in Projection::ALL {
         let live = checkpoint::live_generation(pool, projection.name())
@@ -41,7 +41,7 @@ async fn fold_live(pool: &PgPool) -> usize {
     folded
 }
 
-async fn settle(pool: &PgPool) {
+pub async fn settle(pool: &PgPool) {
     while fold_live(pool).await > 0 {}
 }
 

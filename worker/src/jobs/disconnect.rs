@@ -8,7 +8,7 @@ use hub_domain::platform::Platform;
 use hub_store::account::Owner;
 use hub_store::jobs::{Job, NewJob, Outcome};
 use hub_store::project::Projection;
-use hub_store::{Result, read};
+use hub_store::{Result, parked, read};
 use serde::{Deserialize, Serialize};
 
 use super::Queue;
@@ -19,6 +19,9 @@ const CALL_MAX: Duration = Duration::from_secs(5);
 
 /// How long to wait for the read model to show the disconnection.
 const CATCH_UP_MAX: Duration = Duration::from_secs(2);
+
+/// How soon to look again at an account whose events the read model holds back.
+const HELD_LOOK: Duration = Duration::from_secs(5);
 
 /// The queue of accounts to let go of.
 #[derive(Clone)]
@@ -96,6 +99,10 @@ impl Queue for Disconnect {
             .await?;
         if !shown {
             return Ok(Outcome::Again(Duration::from_millis(200)));
+        }
+        let accounts = Projection::Accounts.name();
+        if parked::is_held(store.pool(), accounts, job.shard, account.into()).await? {
+            return Ok(Outcome::Again(HELD_LOOK));
         }
         let owner = Owner { user, account };
         let row = store.account(user, account).await?;

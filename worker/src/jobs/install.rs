@@ -26,7 +26,7 @@ impl Install {
 /// Enqueues what the configured platforms want to be told.
 pub async fn enqueue(context: &Context) -> Result<()> {
     let store = context.store();
-    let mut tx = store.pool().begin().await?;
+    let mut tx = hub_store::transaction::begin(store.pool()).await?;
     for platform in Platform::ALL {
         let wants = context
             .platform(platform)

@@ -31,7 +31,7 @@ impl Queue for Maintenance {
 
     async fn run(&self, job: &Job) -> Result<Outcome> {
         let store = self.context.store();
-        let deleted = match job.key.as_str() {
+        let rows = match job.key.as_str() {
             "refresh-tokens" => store.delete_expired_refresh_tokens().await?,
             "oauth-states" => {
                 store.delete_expired_oauth_states().await?
@@ -55,13 +55,14 @@ impl Queue for Maintenance {
             }
             "job-history" => jobs::prune_history(store.pool(), DAY).await?,
             "told" => told::prune(store.pool(), DAY).await?,
+            "parked" => super::dlq::heal(&self.context).await?,
             other => {
                 return Ok(Outcome::Park {
                     reason: format!("no housekeeping is called {other:?}"),
                 });
             }
         };
-        tracing::info!(schedule = job.key, deleted, "housekeeping");
+        tracing::info!(schedule = job.key, rows, "housekeeping");
         Ok(Outcome::Done)
     }
 }

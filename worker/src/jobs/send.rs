@@ -6,6 +6,8 @@
 //! *uncertain*: it is never repeated. The platform's echo settles it where there is one; until
 //! then, for a bounded time, later messages of the conversation wait behind it.
 
+mod discard;
+
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
@@ -25,11 +27,13 @@ use hub_store::entity::{account, message};
 use hub_store::jobs::{Job, NewJob, Outcome};
 use hub_store::project::Projection;
 use hub_store::signal::Topic;
-use hub_store::{Result, Store, read};
+use hub_store::{Result, Store, parked, read};
 use serde::{Deserialize, Serialize};
 
 use super::{Queue, entropy};
 use crate::Context;
+
+pub(crate) use discard::GivenUp;
 
 /// A turn ends after this long even if more is queued, so that others get theirs.
 const TURN_MAX: Duration = Duration::from_secs(2);
@@ -39,6 +43,9 @@ const CATCH_UP_MAX: Duration = Duration::from_secs(2);
 
 /// How soon to look again whether an uncertain send was settled.
 const SETTLE_LOOK: Duration = Duration::from_secs(2);
+
+/// How soon to look again at a conversation whose events a read model holds back.
+const HELD_LOOK: Duration = Duration::from_secs(5);
 
 /// The queue of sends.
 #[derive(Clone)]
@@ -129,6 +136,9 @@ impl Send {
         if !self.catch_up(job.shard).await? {
             return Ok(Outcome::Again(Duration::from_millis(100)));
         }
+        if self.is_held(job.shard, conversation).await? {
+            return Ok(Outcome::Again(HELD_LOOK));
+        }
         let pending = store
             .unsettled_messages(user, conversation, SENDS_PER_TURN_MAX as u64 * 2)
             .await?;
@@ -174,6 +184,19 @@ impl Send {
         payload: &Payload,
         pending: &[message::Model],
     ) -> Result<Outcome> {
+        let reason = "The account is no longer connected.";
+        let why = (FailureClass::Disconnected, reason);
+        self.fail_all(shard, payload, pending, why).await?;
+        Ok(Outcome::Done)
+    }
+
+    async fn fail_all(
+        &self,
+        shard: Shard,
+        payload: &Payload,
+        pending: &[message::Model],
+        (class, reason): (FailureClass, &str),
+    ) -> Result<()> {
         for row in pending
             .iter()
             .filter(|row| row.state != State::Uncertain.name())
@@ -182,15 +205,22 @@ impl Send {
                 user: payload.user,
                 conversation: payload.conversation,
                 message: MessageId(row.id),
-                class: FailureClass::Disconnected,
-                reason: "The account is no longer connected.".to_owned(),
+                class,
+                reason: reason.to_owned(),
             };
             let key = Key::of(&[b"given up", row.id.as_bytes()]);
             self.store()
                 .append(Append::one(shard, payload.conversation, event).once(key))
                 .await?;
         }
-        Ok(Outcome::Done)
+        Ok(())
+    }
+
+    /// True while the read model holds events of the conversation back: what it shows as queued may
+    /// be under way, and what is queued may not show.
+    async fn is_held(&self, shard: Shard, conversation: ConversationId) -> Result<bool> {
+        let inbox = Projection::Inbox.name();
+        parked::is_held(self.store().pool(), inbox, shard, conversation.into()).await
     }
 }
 

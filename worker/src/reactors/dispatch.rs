@@ -3,20 +3,22 @@
 //! An effect is therefore enqueued exactly once; and because only this reactor enqueues, replaying
 //! projections can never cause one.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use hub_domain::envelope::Recorded;
 use hub_domain::event::Event;
 use hub_domain::id::Shard;
-use hub_domain::limits::REACTOR_BATCH_MAX;
 use hub_store::checkpoint::{self, Reactor as Name};
+use hub_store::follow::{self, Handler};
 use hub_store::jobs::{self, NewJob};
 use hub_store::signal::Topic;
-use hub_store::{Result, Store, read};
+use hub_store::{Connection, Result, Store};
 
 use crate::Context;
 use crate::jobs::{contact, disconnect, erase, send};
 use crate::reactor::Reactor;
 
-const NAME: Name = Name {
+pub(crate) const NAME: Name = Name {
     name: "dispatch",
     generation: 0,
 };
@@ -88,26 +90,38 @@ impl Reactor for Dispatch {
     }
 
     async fn turn(&self, shard: Shard) -> Result<bool> {
-        let Some(mut turn) = checkpoint::begin(self.store().pool(), NAME, shard).await? else {
-            return Ok(false);
-        };
-        let events = read::after(&mut *turn.tx, turn.from, REACTOR_BATCH_MAX).await?;
-        let Some(last) = events.last() else {
-            turn.leave().await?;
-            return Ok(false);
-        };
-        let to = last.place.position;
-        let mut enqueued = false;
-        for recorded in &events {
-            if let Some(job) = job(shard, recorded) {
-                jobs::enqueue(&mut turn.tx, &job).await?;
-                enqueued = true;
-            }
-        }
-        turn.finish(to).await?;
-        if enqueued {
+        let enqueue = Enqueue::default();
+        let passed = follow::turn(self.store().pool(), &enqueue, shard).await?;
+        if enqueue.enqueued.load(Ordering::Relaxed) {
             self.store().signals().raise(Topic::Jobs);
         }
-        Ok(true)
+        Ok(passed > 0)
+    }
+}
+
+/// Enqueues what events ask for.
+#[derive(Default)]
+pub(crate) struct Enqueue {
+    enqueued: AtomicBool,
+}
+
+impl Handler for Enqueue {
+    fn reactor(&self) -> Name {
+        NAME
+    }
+
+    async fn apply(
+        &self,
+        connection: &mut Connection,
+        shard: Shard,
+        events: &[Recorded],
+    ) -> Result<()> {
+        for recorded in events {
+            if let Some(job) = job(shard, recorded) {
+                jobs::enqueue(connection, &job).await?;
+                self.enqueued.store(true, Ordering::Relaxed);
+            }
+        }
+        Ok(())
     }
 }

@@ -2,15 +2,18 @@
 //!
 //! It appends to other shards than it reads: append first, then the checkpoint. Every event carries
 //! keys made of the platform's own ids, so that redelivery, re-translation and a crash in between
-//! change nothing. A body nobody can read is parked; a body for nobody is counted.
+//! change nothing. A body nobody can read is parked, alone: commands have no stream. A body for
+//! nobody is counted.
 
 mod events;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::panic::AssertUnwindSafe;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
+use futures::FutureExt as _;
 use hub_domain::command::Command;
 use hub_domain::envelope::{Append, Meta};
 use hub_domain::event::Sealed;
@@ -20,9 +23,10 @@ use hub_domain::platform::Platform;
 use hub_domain::platform::fact::FactKind;
 use hub_domain::retention;
 use hub_store::account::Owner;
-use hub_store::checkpoint::{self, Reactor as Name};
+use hub_store::checkpoint::{self, Reactor as Name, Turn};
 use hub_store::commands::{self, Received};
 use hub_store::jobs;
+use hub_store::parked::{Class, Parking};
 use hub_store::signal::Topic;
 use hub_store::vault::{DataKey, Opened, Sealer};
 use hub_store::{Error, Result, Store};
@@ -31,7 +35,7 @@ use crate::Context;
 use crate::jobs::connect;
 use crate::reactor::Reactor;
 
-const NAME: Name = Name {
+pub(crate) const NAME: Name = Name {
     name: "translate",
     generation: 0,
 };
@@ -52,6 +56,106 @@ impl Translate {
     /// The translator of this process.
     pub fn new(context: Context) -> Self {
         Self { context }
+    }
+
+    /// Processes commands: appends what they mean, enqueues what they ask for. Returns those that
+    /// cannot be processed, with the reason.
+    async fn process(&self, turn: &mut Turn, received: &[Received]) -> Result<Vec<Parking>> {
+        let mut directory = Directory::new();
+        let mut appends: Vec<(&Received, Append)> = Vec::new();
+        let mut aside: BTreeMap<i64, Parking> = BTreeMap::new();
+        for it in received {
+            match self.decide(turn, it, &mut directory).await? {
+                Ok(found) => appends.extend(found.into_iter().map(|append| (it, append))),
+                Err((class, reason)) => {
+                    aside.insert(it.place.position, parking(it, class, reason));
+                }
+            }
+        }
+        for chunk in appends.chunks(APPENDS_AT_ONCE) {
+            let handed_in = chunk
+                .iter()
+                .map(|(_, append)| self.store().append(append.clone()));
+            let outcomes = futures::future::join_all(handed_in).await;
+            for ((it, _), outcome) in chunk.iter().zip(outcomes) {
+                match outcome {
+                    Err(error) if error.is_poison() => {
+                        let failed = parking(it, Class::Failed, error.reason());
+                        aside.insert(it.place.position, failed);
+                    }
+                    outcome => {
+                        outcome?;
+                    }
+                }
+            }
+        }
+        Ok(aside.into_values().collect())
+    }
+
+    /// What a command asks for; the inner error says why it cannot be processed.
+    async fn decide(
+        &self,
+        turn: &mut Turn,
+        it: &Received,
+        directory: &mut Directory,
+    ) -> Result<std::result::Result<Vec<Append>, (Class, String)>> {
+        match &it.command {
+            Ok(Command::Webhook {
+                platform,
+                body,
+                sealed_at,
+                routes,
+            }) => {
+                let webhook = Webhook {
+                    platform: *platform,
+                    routes,
+                    sealed_at: *sealed_at,
+                    body,
+                };
+                // Adapters are pure: one that panics over a body has only that body to blame.
+                let translated = AssertUnwindSafe(self.webhook(it, webhook, directory));
+                match translated.catch_unwind().await {
+                    Ok(Ok(outcome)) => Ok(outcome.map_err(|reason| (Class::Failed, reason))),
+                    Ok(Err(error)) if error.is_poison() => Ok(Err((Class::Failed, error.reason()))),
+                    Ok(Err(error)) => Err(error),
+                    Err(_) => Ok(Err((Class::Failed, "the translation panicked".to_owned()))),
+                }
+            }
+            Ok(Command::Connect { .. }) => {
+                jobs::enqueue(&mut turn.tx, &connect::job(it.place)).await?;
+                Ok(Ok(Vec::new()))
+            }
+            Err(reason) => {
+                let class = if Command::KINDS.contains(&it.kind.as_str()) {
+                    Class::Unreadable
+                } else {
+                    Class::NeedsNewerCode
+                };
+                Ok(Err((class, reason.clone())))
+            }
+        }
+    }
+
+    /// Translates a parked command again.
+    pub(crate) async fn retry(&self, place: Place) -> Result<()> {
+        let store = self.store();
+        let Some(mut turn) = checkpoint::hold(store.pool(), NAME, place.shard).await? else {
+            return Ok(());
+        };
+        let failed = match commands::at(&mut *turn.tx, place).await? {
+            Some(received) => self.process(&mut turn, &[received]).await?.pop(),
+            None => Some(forgotten(place)),
+        };
+        match &failed {
+            Some(head) => turn.tried(head).await?,
+            None => turn.release(&[place.position]).await?,
+        }
+        let from = turn.from.position;
+        turn.finish(from).await?;
+        store.signals().raise(Topic::Jobs);
+        let failed = failed.map(|head| head.reason);
+        tracing::info!(%place, failed, "parked command tried again");
+        Ok(())
     }
 
     /// What a webhook's raw body means for everybody who owns an account it is about.
@@ -147,6 +251,32 @@ impl Webhook<'_> {
     }
 }
 
+fn wants_job(it: &Received) -> bool {
+    matches!(it.command, Ok(Command::Connect { .. }))
+}
+
+fn parking(it: &Received, class: Class, reason: String) -> Parking {
+    Parking {
+        position: it.place.position,
+        stream: None,
+        kind: it.kind.clone(),
+        schema: 0,
+        class,
+        reason,
+    }
+}
+
+fn forgotten(place: Place) -> Parking {
+    Parking {
+        position: place.position,
+        stream: None,
+        kind: String::new(),
+        schema: 0,
+        class: Class::Failed,
+        reason: "its raw input was forgotten by time".to_owned(),
+    }
+}
+
 fn count(platform: Platform, kind: FactKind) {
     metrics::counter!("hub_facts_total", "platform" => platform.name(), "kind" => kind.name())
         .increment(1);
@@ -203,57 +333,14 @@ impl Reactor for Translate {
             turn.leave().await?;
             return Ok(false);
         };
-        let mut directory = Directory::new();
-        let mut appends: Vec<(Place, Append)> = Vec::new();
-        let mut enqueued = false;
-        for it in &received {
-            let outcome = match &it.command {
-                Ok(Command::Webhook {
-                    platform,
-                    body,
-                    sealed_at,
-                    routes,
-                }) => {
-                    let webhook = Webhook {
-                        platform: *platform,
-                        routes,
-                        sealed_at: *sealed_at,
-                        body,
-                    };
-                    self.webhook(it, webhook, &mut directory).await?
-                }
-                Ok(Command::Connect { .. }) => {
-                    jobs::enqueue(&mut turn.tx, &connect::job(it.place)).await?;
-                    enqueued = true;
-                    Ok(Vec::new())
-                }
-                Err(reason) => Err(reason.clone()),
-            };
-            match outcome {
-                Ok(found) => appends.extend(found.into_iter().map(|append| (it.place, append))),
-                Err(reason) => turn.park(it.place.position, None, &reason).await?,
-            }
-        }
-        for chunk in appends.chunks(APPENDS_AT_ONCE) {
-            let handed_in = chunk.iter().map(|(_, append)| store.append(append.clone()));
-            let outcomes = futures::future::join_all(handed_in).await;
-            for ((place, append), outcome) in chunk.iter().zip(outcomes) {
-                match outcome {
-                    Ok(_) => {}
-                    Err(error) if error.is_temporary() => return Err(error),
-                    Err(error) => {
-                        let reason = error.to_string();
-                        turn.park(place.position, Some(append.stream), &reason)
-                            .await?;
-                    }
-                }
-            }
+        for parking in self.process(&mut turn, &received).await? {
+            turn.park(parking);
         }
         match turn.finish(to).await {
             Err(Error::Fenced) => Ok(false),
             outcome => {
                 outcome?;
-                if enqueued {
+                if received.iter().any(wants_job) {
                     store.signals().raise(Topic::Jobs);
                 }
                 Ok(true)
