@@ -237,6 +237,11 @@ fn age(since: DateTime<Utc>, now: DateTime<Utc>) -> String {
     }
 }
 
+fn some(count: i64, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
+}
+
 /// How much that is, in streams, commands, jobs and events.
 fn sum(found: &[Dead]) -> String {
     let (mut streams, mut commands, mut jobs, mut held) = (0, 0, 0, 0);
@@ -250,5 +255,7 @@ fn sum(found: &[Dead]) -> String {
             Dead::Job(_) => jobs += 1,
         }
     }
-    format!("{streams} streams ({held} held events), {commands} commands, {jobs} jobs")
+    let (streams, held) = (some(streams, "stream"), some(held, "held event"));
+    let (commands, jobs) = (some(commands, "command"), some(jobs, "job"));
+    format!("{streams} ({held}), {commands}, {jobs}")
 }

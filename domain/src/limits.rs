@@ -50,6 +50,9 @@ pub const APPEND_QUEUE_MAX: usize = 10_000;
 /// Events a reactor takes in one transaction.
 pub const REACTOR_BATCH_MAX: i64 = 500;
 
+/// Events a reactor passes in one statement when none of them concerns it.
+pub const GLIDE_EVENTS_MAX: i64 = 20_000;
+
 /// Events a rebuild takes in one transaction: nobody waits for its rows, so it may be slower to
 /// commit and faster in all.
 pub const REBUILD_BATCH_MAX: i64 = 2_000;

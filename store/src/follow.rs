@@ -11,6 +11,9 @@
 //! The usual turn knows nothing of this. Only when it has failed is the batch taken once more, in
 //! savepoints, and halved until the culprit is alone.
 //!
+//! Before a turn, a handler that cares about few kinds glides: its checkpoint moves past what does
+//! not concern it in one statement that reads no event.
+//!
 //! A retry is a turn over the parked events of one stream, in order, under the same checkpoint.
 
 use std::collections::{HashMap, HashSet};
@@ -20,7 +23,7 @@ use futures::FutureExt as _;
 use hub_domain::envelope::Recorded;
 use hub_domain::event::ReadError;
 use hub_domain::id::{Place, Shard, StreamId};
-use hub_domain::limits::REACTOR_BATCH_MAX;
+use hub_domain::limits::{GLIDE_EVENTS_MAX, REACTOR_BATCH_MAX};
 use sqlx::{Connection as _, PgConnection, PgPool};
 
 use crate::checkpoint::{self, Reactor, Turn};
@@ -49,10 +52,36 @@ impl Default for Reach {
     }
 }
 
+/// Events by kind that need no look.
+#[derive(Clone, Copy, Debug)]
+pub struct Glide<'a> {
+    /// Kinds the handler never has anything to do with.
+    pub never: &'a [&'static str],
+    /// Kinds it has to do with only when they are the first event of their stream.
+    pub first_only: &'a [&'static str],
+    /// Never beyond this position.
+    pub to: i64,
+}
+
+impl Glide<'_> {
+    fn passes(&self, entry: &Entry) -> bool {
+        let (kind, version) = match entry {
+            Ok(it) => (it.event.kind(), it.version),
+            Err(it) => (it.kind.as_str(), it.version),
+        };
+        self.never.contains(&kind) || version > 1 && self.first_only.contains(&kind)
+    }
+}
+
 /// What a reactor does with events.
 pub trait Handler: Sync {
     /// Whose checkpoint moves.
     fn reactor(&self) -> Reactor;
+
+    /// What it passes without a look. `None` when it looks at most events anyway.
+    fn glide(&self) -> Option<Glide<'_>> {
+        None
+    }
 
     /// How far the turn that begins after `from` may go.
     fn reach(
@@ -89,12 +118,32 @@ pub trait Handler: Sync {
 /// Works on one batch of a shard. Returns how many positions it passed: 0 when there is nothing to
 /// do or another worker is at it.
 pub async fn turn(pool: &PgPool, handler: &impl Handler, shard: Shard) -> Result<usize> {
+    if let Some(glide) = handler.glide() {
+        let passed = pass_by(pool, handler.reactor(), shard, glide).await?;
+        if passed > 0 {
+            return Ok(passed);
+        }
+    }
     match attempt(pool, handler, shard, Care::None).await? {
         Some(passed) => Ok(passed),
         None => Ok(attempt(pool, handler, shard, Care::Savepoints)
             .await?
             .unwrap_or(0)),
     }
+}
+
+async fn pass_by(pool: &PgPool, reactor: Reactor, shard: Shard, glide: Glide<'_>) -> Result<usize> {
+    let passed: Option<i64> = sqlx::query_scalar(include_str!("../sql/glide.sql"))
+        .bind(shard.0)
+        .bind(reactor.name)
+        .bind(reactor.generation)
+        .bind(glide.never)
+        .bind(glide.first_only)
+        .bind(GLIDE_EVENTS_MAX)
+        .bind(glide.to)
+        .fetch_optional(pool)
+        .await?;
+    Ok(passed.map_or(0, |passed| usize::try_from(passed).unwrap_or(0)))
 }
 
 /// What came of trying a parked stream again.
@@ -211,6 +260,10 @@ async fn attempt<H: Handler>(
     };
     let passed = entries.len();
     entries.retain(|entry| !reach.without.contains(&read::place(entry).position));
+    if let Some(glide) = handler.glide() {
+        // What is parked must not depend on where a turn happens to begin.
+        entries.retain(|entry| !glide.passes(entry));
+    }
     let streams = match turn.heads {
         0 => Vec::new(),
         _ => parked::streams(&mut turn.tx, reactor, shard).await?,

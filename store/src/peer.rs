@@ -1,6 +1,9 @@
 //! What the log's speed is measured against (`hub bench`): the same server doing plain things.
 
+use std::collections::HashSet;
+
 use futures::TryStreamExt as _;
+use hub_domain::id::{MessageId, Shard};
 use sqlx::postgres::PgPoolCopyExt as _;
 use sqlx::{Connection as _, PgConnection, PgPool};
 use uuid::Uuid;
@@ -112,4 +115,19 @@ pub async fn listed(pool: &PgPool) -> Result<i64> {
     )
     .fetch_one(pool)
     .await?)
+}
+
+/// Which of these messages are in a read model.
+pub async fn seen(pool: &PgPool, ids: &[(Shard, MessageId)]) -> Result<HashSet<MessageId>> {
+    let seen: Vec<Uuid> = sqlx::query_scalar(
+        "SELECT m.id FROM unnest($1::smallint[], $2::uuid[]) AS w (shard, id) \
+         JOIN generations g ON g.shard = w.shard AND g.projection = 'inbox' \
+         CROSS JOIN LATERAL (SELECT id FROM read.messages WHERE shard = w.shard \
+             AND generation = g.live AND id = w.id LIMIT 1) m",
+    )
+    .bind(ids.iter().map(|(shard, _)| shard.0).collect::<Vec<_>>())
+    .bind(ids.iter().map(|(_, id)| id.0).collect::<Vec<_>>())
+    .fetch_all(pool)
+    .await?;
+    Ok(seen.into_iter().map(MessageId).collect())
 }

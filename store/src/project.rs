@@ -8,13 +8,17 @@ mod accounts;
 pub(crate) mod bulk;
 mod inbox;
 
+use std::sync::LazyLock;
+
 use hub_domain::envelope::Recorded;
+use hub_domain::event::Event;
 use hub_domain::id::{Place, Shard, StreamId};
+use hub_domain::projection::accounts::CONCERNS;
 use sqlx::{PgConnection, PgPool};
 
 use crate::checkpoint::Reactor;
 use crate::error::Result;
-use crate::follow::{self, Handler, Reach, Retried};
+use crate::follow::{self, Glide, Handler, Reach, Retried};
 
 /// A projection: which rows it loads and writes for a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +73,22 @@ struct Fold {
 impl Handler for Fold {
     fn reactor(&self) -> Reactor {
         self.projection.reactor(self.generation)
+    }
+
+    fn glide(&self) -> Option<Glide<'_>> {
+        static NEVER: LazyLock<Vec<&str>> = LazyLock::new(|| {
+            let kinds = Event::KINDS.iter().map(|(kind, _)| *kind);
+            kinds.filter(|it| !CONCERNS.contains(it)).collect()
+        });
+        match self.projection {
+            Projection::Accounts => Some(Glide {
+                never: &NEVER,
+                first_only: &[],
+                to: self.reach.to,
+            }),
+            // Most events concern it.
+            Projection::Inbox => None,
+        }
     }
 
     async fn reach(&self, _: &mut PgConnection, _: Place) -> Result<Reach> {

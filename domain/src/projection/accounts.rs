@@ -42,6 +42,15 @@ pub struct Accounts {
     pub accounts: Table<AccountId, AccountRow>,
 }
 
+/// The kinds of events this projection cares about: for readers that want to pass the others
+/// without a look.
+pub const CONCERNS: [&str; 4] = [
+    "AccountConnected",
+    "AccountDisconnected",
+    "AccountNeedsReconnect",
+    "UserErased",
+];
+
 /// The events this projection cares about.
 enum Concern<'a> {
     Connected(&'a AccountConnected),

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use hub_domain::event::{Event, ReadError, UPCASTS};
+use hub_domain::projection::accounts::{CONCERNS, needs};
 use proptest::prelude::*;
 
 use crate::history::anything;
@@ -126,5 +127,14 @@ proptest! {
             let read = Event::read(event.kind(), event.schema(), &event.payload()).unwrap();
             prop_assert_eq!(read, event);
         }
+    }
+}
+
+/// Readers pass other kinds without a look.
+#[test]
+fn the_accounts_care_about_the_kinds_they_name_and_no_others() {
+    for (kind, schema) in Event::KINDS {
+        let event = Event::read(kind, *schema, &golden(kind, *schema)).unwrap();
+        assert_eq!(needs(&event).is_some(), CONCERNS.contains(kind), "{kind}");
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use hub_domain::envelope::{Append, Expected};
+use hub_domain::event::Event;
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
@@ -18,11 +19,19 @@ struct Columns {
     meta: Vec<String>,
 }
 
-/// Runs `append.sql` for these; returns the head each shard had before.
+/// Appends these; returns the head each shard had before.
 pub(super) async fn insert(
     connection: &mut PgConnection,
     batch: &[&Append],
 ) -> std::result::Result<HashMap<i16, i64>, sqlx::Error> {
+    if let [append] = batch
+        && let [event] = append.events.as_slice()
+        && append.expected == Expected::Any
+        && append.keys.len() <= 1
+    {
+        let base = insert_one(connection, append, event).await?;
+        return Ok(HashMap::from([(append.shard.0, base)]));
+    }
     // Sorted, so that two processes lock heads in the same order.
     let mut streams: BTreeMap<(i16, Uuid), (i64, i64)> = BTreeMap::new();
     let mut counts: BTreeMap<i16, i64> = BTreeMap::new();
@@ -81,6 +90,23 @@ pub(super) async fn insert(
     rows.iter()
         .map(|row| Ok((row.try_get::<i16, _>(0)?, row.try_get::<i64, _>(1)?)))
         .collect()
+}
+
+async fn insert_one(
+    connection: &mut PgConnection,
+    append: &Append,
+    event: &Event,
+) -> std::result::Result<i64, sqlx::Error> {
+    sqlx::query_scalar(include_str!("../../sql/append_one.sql"))
+        .bind(append.shard.0)
+        .bind(append.stream.0)
+        .bind(event.kind())
+        .bind(event.schema())
+        .bind(event.payload())
+        .bind(serde_json::to_string(&append.meta).unwrap_or_else(|_| "{}".to_owned()))
+        .bind(append.keys.first().map(|key| key.0.to_vec()))
+        .fetch_one(connection)
+        .await
 }
 
 /// Division by zero is how the statement says "not at the expected version".

@@ -15,61 +15,25 @@ pub(super) async fn apply(
     generation: i16,
     events: &[Recorded],
 ) -> Result<()> {
-    let mut stretch = Stretch::default();
-    stretch
-        .fold(Some(&mut *connection), shard, generation, events)
-        .await?;
-    stretch.write(connection, shard, generation).await
-}
-
-/// The rows of a stretch of events, from the first load to the one write.
-#[derive(Default)]
-pub(super) struct Stretch {
-    model: Accounts,
-}
-
-impl Stretch {
-    /// Folds a batch. What it needs and is not here yet is loaded, unless there is nothing to load
-    /// from: then the table is known to be empty.
-    pub(super) async fn fold(
-        &mut self,
-        load_from: Option<&mut PgConnection>,
-        shard: Shard,
-        generation: i16,
-        events: &[Recorded],
-    ) -> Result<()> {
-        if let Some(connection) = load_from {
-            let (mut ids, mut users): (Vec<Uuid>, Vec<Uuid>) = Default::default();
-            for need in events.iter().filter_map(|it| needs(&it.event)) {
-                match need {
-                    Needs::Account(account) => ids.push(account.0),
-                    Needs::AccountsOf(user) => users.push(user.0),
-                }
-            }
-            if !users.is_empty() {
-                ids.extend(ids_of(connection, shard, generation, &users).await?);
-            }
-            ids.retain(|id| self.model.accounts.get(AccountId(*id)).is_none());
-            if !ids.is_empty() {
-                load(connection, shard, generation, &ids, &mut self.model).await?;
-            }
+    let (mut ids, mut users): (Vec<Uuid>, Vec<Uuid>) = Default::default();
+    for need in events.iter().filter_map(|it| needs(&it.event)) {
+        match need {
+            Needs::Account(account) => ids.push(account.0),
+            Needs::AccountsOf(user) => users.push(user.0),
         }
-        for recorded in events {
-            self.model.fold(recorded);
-        }
-        Ok(())
     }
-
-    /// Writes what changed.
-    pub(super) async fn write(
-        &self,
-        connection: &mut PgConnection,
-        shard: Shard,
-        generation: i16,
-    ) -> Result<()> {
-        let rows: Vec<&AccountRow> = self.model.accounts.changed().collect();
-        write(connection, shard, generation, &rows).await
+    if ids.is_empty() && users.is_empty() {
+        return Ok(());
     }
+    if !users.is_empty() {
+        ids.extend(ids_of(connection, shard, generation, &users).await?);
+    }
+    let mut model = load(connection, shard, generation, &ids).await?;
+    for recorded in events {
+        model.fold(recorded);
+    }
+    let rows: Vec<&AccountRow> = model.accounts.changed().collect();
+    write(connection, shard, generation, &rows).await
 }
 
 async fn ids_of(
@@ -93,8 +57,7 @@ async fn load(
     shard: Shard,
     generation: i16,
     ids: &[Uuid],
-    model: &mut Accounts,
-) -> Result<()> {
+) -> Result<Accounts> {
     let rows = sqlx::query(
         "SELECT id, user_id, platform, platform_user_id, username, route, is_active, \
          needs_reconnect, created_at, updated_at FROM read.accounts \
@@ -105,6 +68,7 @@ async fn load(
     .bind(ids)
     .fetch_all(connection)
     .await?;
+    let mut model = Accounts::default();
     for row in rows {
         let id = AccountId(row.try_get(0)?);
         let platform: String = row.try_get(2)?;
@@ -126,7 +90,7 @@ async fn load(
             },
         );
     }
-    Ok(())
+    Ok(model)
 }
 
 async fn write(
@@ -135,9 +99,6 @@ async fn write(
     generation: i16,
     rows: &[&AccountRow],
 ) -> Result<()> {
-    if rows.is_empty() {
-        return Ok(());
-    }
     sqlx::query(include_str!("../../sql/put_accounts.sql"))
         .bind(shard.0)
         .bind(generation)

@@ -1,4 +1,4 @@
-//! Folding a long stretch of the log in one turn, for a generation nobody reads yet.
+//! Folding a long stretch of the log into the inbox in one turn, for a generation nobody reads yet.
 //!
 //! The rows stay in memory from the first event of the stretch to the last and are written once,
 //! however often they change; a stretch that begins an empty shard has nothing to load. Bounded, so
@@ -10,7 +10,8 @@ use hub_domain::id::{Place, Shard};
 use hub_domain::limits::{BULK_EVENTS_MAX, REBUILD_BATCH_MAX};
 use sqlx::PgPool;
 
-use super::{Projection, accounts, inbox};
+use super::Projection;
+use super::inbox::Stretch;
 use crate::checkpoint;
 use crate::error::Result;
 
@@ -19,13 +20,12 @@ use crate::error::Result;
 /// is told of every part that was read.
 pub(crate) async fn fold(
     pool: &PgPool,
-    projection: Projection,
     generation: i16,
     shard: Shard,
     to: i64,
     report: impl Fn(usize) + Send,
 ) -> Result<Option<usize>> {
-    let reactor = projection.reactor(generation);
+    let reactor = Projection::Inbox.reactor(generation);
     let Some(mut turn) = checkpoint::begin(pool, reactor, shard).await? else {
         return Ok(Some(0));
     };
@@ -35,8 +35,7 @@ pub(crate) async fn fold(
     }
     let to = to.min(turn.from.position + BULK_EVENTS_MAX);
     let is_empty = turn.from.position == 0;
-    let mut accounts = accounts::Stretch::default();
-    let mut inbox = inbox::Stretch::default();
+    let mut inbox = Stretch::default();
     let mut at = turn.from.position;
     while at < to {
         let from = Place {
@@ -48,10 +47,7 @@ pub(crate) async fn fold(
         let Some(last) = events.last() else { break };
         at = last.place.position;
         let load = (!is_empty).then_some(&mut *turn.tx);
-        match projection {
-            Projection::Accounts => accounts.fold(load, shard, generation, &events).await?,
-            Projection::Inbox => inbox.fold(load, shard, generation, &events).await?,
-        }
+        inbox.fold(load, shard, generation, &events).await?;
         report(events.len());
     }
     let folded = usize::try_from(at - turn.from.position).unwrap_or(0);
@@ -59,10 +55,7 @@ pub(crate) async fn fold(
         turn.leave().await?;
         return Ok(Some(0));
     }
-    match projection {
-        Projection::Accounts => accounts.write(&mut turn.tx, shard, generation).await?,
-        Projection::Inbox => inbox.write(&mut turn.tx, shard, generation).await?,
-    }
+    inbox.write(&mut turn.tx, shard, generation).await?;
     turn.finish(at).await?;
     Ok(Some(folded))
 }

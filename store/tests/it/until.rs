@@ -70,6 +70,8 @@ async fn rows(pool: &PgPool, generation: i16) -> Vec<String> {
     sqlx::query_scalar(
         "SELECT (to_jsonb(c) - 'generation')::text FROM read.conversations c \
              WHERE generation = $1 \
+         UNION ALL SELECT (to_jsonb(t) - 'generation')::text FROM read.totals t \
+             WHERE generation = $1 \
          UNION ALL SELECT (to_jsonb(m) - 'generation')::text FROM read.messages m \
              WHERE generation = $1 ORDER BY 1",
     )

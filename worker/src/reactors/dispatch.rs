@@ -3,13 +3,14 @@
 //! An effect is therefore enqueued exactly once; and because only this reactor enqueues, replaying
 //! projections can never cause one.
 
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hub_domain::envelope::Recorded;
 use hub_domain::event::Event;
 use hub_domain::id::Shard;
 use hub_store::checkpoint::{self, Reactor as Name};
-use hub_store::follow::{self, Handler};
+use hub_store::follow::{self, Glide, Handler};
 use hub_store::jobs::{self, NewJob};
 use hub_store::signal::Topic;
 use hub_store::{Connection, Result, Store};
@@ -105,9 +106,30 @@ pub(crate) struct Enqueue {
     enqueued: AtomicBool,
 }
 
+/// The kinds of events that ask for a job.
+const CONCERNS: [&str; 3] = ["MessageQueued", "AccountDisconnected", "UserErased"];
+
+/// Those that ask for one only as the first of their stream.
+const FIRST_ONLY: [&str; 1] = ["MessageReceived"];
+
+static NEVER: LazyLock<Vec<&str>> = LazyLock::new(|| {
+    let kinds = Event::KINDS.iter().map(|(kind, _)| *kind);
+    kinds
+        .filter(|it| !CONCERNS.contains(it) && !FIRST_ONLY.contains(it))
+        .collect()
+});
+
 impl Handler for Enqueue {
     fn reactor(&self) -> Name {
         NAME
+    }
+
+    fn glide(&self) -> Option<Glide<'_>> {
+        Some(Glide {
+            never: &NEVER,
+            first_only: &FIRST_ONLY,
+            to: i64::MAX,
+        })
     }
 
     async fn apply(
@@ -123,5 +145,49 @@ impl Handler for Enqueue {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use hub_domain::envelope::Meta;
+    use hub_domain::id::{Place, StreamId};
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn what_is_passed_without_a_look_asks_for_no_job() {
+        let mut asked = 0;
+        for (kind, schema) in Event::KINDS {
+            let file = format!(
+                "{}/../domain/tests/golden_events/{kind}.v{schema}.json",
+                env!("CARGO_MANIFEST_DIR")
+            );
+            let mut payload: serde_json::Value =
+                serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+            if *kind == "MessageReceived" {
+                payload["sender_name"] = serde_json::Value::Null;
+            }
+            let event = Event::read(kind, *schema, &payload.to_string()).unwrap();
+            for version in [1, 2] {
+                let shard = Shard(0);
+                let recorded = Recorded {
+                    place: Place { shard, position: 1 },
+                    stream: StreamId(Uuid::nil()),
+                    version,
+                    event: event.clone(),
+                    meta: Meta::default(),
+                    recorded_at: DateTime::UNIX_EPOCH,
+                };
+                let passed = NEVER.contains(kind) || version > 1 && FIRST_ONLY.contains(kind);
+                let job = job(shard, &recorded);
+                assert!(!(passed && job.is_some()), "{kind} {version}");
+                asked += usize::from(job.is_some());
+            }
+        }
+        // Three kinds at any version, one as the first.
+        assert_eq!(asked, 7);
     }
 }

@@ -1,5 +1,7 @@
 //! The index from streams to places, kept a moment behind the log.
 
+use std::time::Duration;
+
 use hub_domain::id::Shard;
 use hub_store::signal::Topic;
 use hub_store::{Result, Store, checkpoint, places};
@@ -31,6 +33,11 @@ impl Reactor for Places {
 
     fn wakes_on(&self) -> Topic {
         Topic::Events
+    }
+
+    /// Questions about the past read the end of the log themselves.
+    fn rest(&self) -> Duration {
+        Duration::from_millis(500)
     }
 
     /// Nobody waits for it: it leaves the connections to those that somebody waits for.

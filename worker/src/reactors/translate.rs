@@ -313,10 +313,11 @@ impl Reactor for Translate {
         Topic::Commands
     }
 
-    /// A turn needs further connections while it holds one (the directory, keys): few at a time,
-    /// so that they cannot take all and wait for each other.
+    /// A turn needs further connections while it holds one (the directory, keys): so few at a time
+    /// that they cannot take all and wait for each other, and no fewer, because they share commits.
     fn shards_at_once(&self) -> usize {
-        2
+        let connections = self.store().pool().options().get_max_connections();
+        (connections as usize / 4).clamp(2, 8)
     }
 
     async fn behind(&self) -> Result<Vec<Shard>> {
