@@ -40,6 +40,10 @@ api:
 worker:
     cargo run -- worker
 
+# How fast it is on this machine, next to a peer: `just bench append`, ingest, replay or query.
+bench *arguments:
+    cargo run --release -- bench {{ arguments }}
+
 # What the hub makes of a platform's raw body: `just translate telegram body.json`.
 translate platform file:
     cargo run --quiet -- translate {{ platform }} {{ file }}
