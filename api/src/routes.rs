@@ -9,6 +9,7 @@ pub mod accounts;
 pub mod auth;
 pub mod callback;
 pub mod conversations;
+pub mod docs;
 pub mod health;
 pub mod messages;
 pub mod oauth;
@@ -28,8 +29,11 @@ use hub_config::Settings;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
+use utoipa::OpenApi as _;
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::error::{Problem, panicked, shaped};
+use crate::openapi::Base;
 use crate::request::{REQUEST_ID, logged, uncompressed};
 use crate::{Api, live};
 
@@ -45,17 +49,8 @@ pub fn router(api: Api) -> Router {
         .layer(cors)
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn(uncompressed));
-    let routes = Router::new()
-        .merge(auth::routes())
-        .merge(oauth::routes())
-        .merge(callback::routes())
-        .merge(accounts::routes())
-        .merge(messages::routes())
-        .merge(conversations::routes())
-        .merge(webhooks::routes())
-        .merge(health::routes())
-        .merge(live::routes())
-        .merge(page::routes())
+    let routes = Router::from(documented())
+        .merge(pages())
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(layers)
@@ -65,6 +60,26 @@ pub fn router(api: Api) -> Router {
         .map_request(without_trailing_slash)
         .service(routes);
     Router::new().fallback_service(trimmed)
+}
+
+/// Every route that programs call, with its description.
+pub(crate) fn documented() -> OpenApiRouter<Api> {
+    OpenApiRouter::with_openapi(Base::openapi())
+        .merge(auth::routes())
+        .merge(oauth::routes())
+        .merge(callback::routes())
+        .merge(accounts::routes())
+        .merge(conversations::routes())
+        .merge(messages::routes())
+        .merge(live::routes())
+        .merge(webhooks::routes())
+        .merge(health::routes())
+        .merge(docs::routes())
+}
+
+/// Every route that a person's browser opens.
+fn pages() -> Router<Api> {
+    page::routes().merge(docs::pages())
 }
 
 async fn unknown() -> Problem {
