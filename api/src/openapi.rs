@@ -89,6 +89,7 @@ fn finished(mut document: Value) -> Value {
         for (method, operation) in operations.filter(|(_, it)| it.get("responses").is_some()) {
             operation["operationId"] = json!(operation_id(method, path));
             let method = method.to_uppercase().parse().unwrap_or(Method::GET);
+            forbid_null_parameters(operation);
             add_common_errors(operation);
             add_envelopes(&method, path, operation);
         }
@@ -112,6 +113,20 @@ fn operation_id(method: &str, path: &str) -> String {
 fn capitalised(word: &str) -> String {
     let (first, rest) = word.split_at(word.len().min(1));
     first.to_uppercase() + rest
+}
+
+/// A parameter is there or it is not; what may be left out is not null.
+fn forbid_null_parameters(operation: &mut Value) {
+    let parameters = operation
+        .get_mut("parameters")
+        .and_then(Value::as_array_mut);
+    for parameter in parameters.into_iter().flatten() {
+        let kind = &mut parameter["schema"]["type"];
+        if let Some(kinds) = kind.as_array_mut() {
+            kinds.retain(|kind| kind != "null");
+            *kind = kinds.remove(0);
+        }
+    }
 }
 
 fn add_common_errors(operation: &mut Value) {

@@ -147,3 +147,85 @@ fn cors(settings: Arc<Settings>) -> CorsLayer {
         .expose_headers(exposed.collect::<Vec<_>>())
         .max_age(PREFLIGHT_MAX_AGE)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::openapi::document;
+
+    /// `GET /health` and so on, as axum has them. It tells nobody but whoever debugs it.
+    fn registered(router: &Router<Api>) -> BTreeSet<String> {
+        let text = format!("{router:?}");
+        let (routes, rest) = text.split_once("node: Node").expect("axum prints a node");
+        let (paths, _) = rest.split_once("fallback_router").expect("and a fallback");
+        let mut found = BTreeSet::new();
+        for entry in paths.split("RouteId(").skip(1) {
+            let (id, rest) = entry.split_once("): ").expect("an id has a path");
+            let path = rest.split('"').nth(1).expect("a path is quoted");
+            let own = format!("RouteId({id}): MethodRouter(");
+            // Until routes are listed by position, as in later versions of axum.
+            let route = match routes.split_once(&own) {
+                Some((_, route)) => route,
+                None => {
+                    let index: usize = id.parse().expect("ids count from 0");
+                    routes
+                        .split("MethodRouter(MethodRouter ")
+                        .nth(index + 1)
+                        .expect("one each")
+                }
+            };
+            for method in ["get", "post", "put", "patch", "delete"] {
+                let (_, endpoint) = route
+                    .split_once(&format!(" {method}: "))
+                    .expect("all methods");
+                if !endpoint.starts_with("None") {
+                    found.insert(format!("{} {path}", method.to_uppercase()));
+                }
+            }
+        }
+        found
+    }
+
+    fn described() -> BTreeSet<String> {
+        let document: Value = serde_json::from_str(document()).unwrap();
+        let paths = document["paths"].as_object().unwrap();
+        let operations = paths.iter().flat_map(|(path, item)| {
+            let methods = item.as_object().unwrap().keys();
+            methods.map(move |method| format!("{} {path}", method.to_uppercase()))
+        });
+        operations.collect()
+    }
+
+    #[test]
+    fn the_document_has_every_route_and_no_other() {
+        let router = Router::from(documented());
+        let registered = registered(&router);
+        assert!(registered.contains("DELETE /api/auth/me"), "{registered:?}");
+        assert_eq!(registered, described());
+    }
+
+    #[test]
+    fn a_route_without_a_description_is_noticed() {
+        let router = Router::from(documented()).route("/api/new", axum::routing::put(unknown));
+        let registered = registered(&router);
+        let missing: Vec<_> = registered.difference(&described()).cloned().collect();
+        assert_eq!(missing, ["PUT /api/new"]);
+    }
+
+    #[test]
+    fn pages_take_nothing_from_the_api() {
+        let pages = registered(&pages());
+        assert!(pages.contains("GET /login"), "{pages:?}");
+        for page in pages {
+            let path = page.strip_prefix("GET ").expect("a page is read");
+            assert!(
+                !path.starts_with("/api/") || path.starts_with("/api/docs"),
+                "{path}"
+            );
+        }
+    }
+}

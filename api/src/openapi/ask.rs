@@ -133,7 +133,7 @@ pub struct Grant {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Page {
-    /// Rows on the page. More than 100 are 100.
+    /// Rows on the page.
     #[param(required = false, schema_with = page_rows)]
     pub limit: i64,
     /// Rows before the page.
@@ -157,7 +157,7 @@ pub struct Newest {
     /// Only messages sent at this time or later.
     #[param(required = false)]
     pub since: DateTime<Utc>,
-    /// How many. More than 100 are 100.
+    /// Rows to answer.
     #[param(required = false, schema_with = most_rows)]
     pub limit: i64,
 }
@@ -204,5 +204,8 @@ fn rows(otherwise: i64) -> Object {
         .schema_type(Type::Integer)
         .minimum(Some(1))
         .default(Some(otherwise.into()))
+        .description(Some(format!(
+            "Rows to answer. More than {PAGE_ROWS_MAX} are {PAGE_ROWS_MAX}."
+        )))
         .build()
 }

@@ -9,7 +9,6 @@ use hub_domain::platform::Platform;
 use serde_json::{Value, json};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use uuid::Uuid;
 
 use crate::auth::Caller;
 use crate::error::{Failing, Problem};

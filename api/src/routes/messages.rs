@@ -12,7 +12,6 @@ use hub_store::query::PastThread;
 use serde_json::{Value, json};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use uuid::Uuid;
 
 use super::conversations::unknown as unknown_conversation;
 use super::send;
