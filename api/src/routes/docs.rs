@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::Path;
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
     X_CONTENT_TYPE_OPTIONS,
@@ -21,6 +20,7 @@ use utoipa_swagger_ui::Config;
 
 use crate::Api;
 use crate::error::Problem;
+use crate::input::Name;
 use crate::openapi::document;
 
 const INDEX: &str = include_str!("../../page/docs.html");
@@ -79,7 +79,7 @@ fn page(content_type: &'static str, content: &'static str) -> Response {
     (headers, content).into_response()
 }
 
-async fn file(Path(name): Path<String>) -> Result<Response, Problem> {
+async fn file(Name(name): Name) -> Result<Response, Problem> {
     let unknown = || Problem::not_found("NOT_FOUND", "There is nothing at this address");
     if !FILES.contains(&name.as_str()) {
         return Err(unknown());
