@@ -44,6 +44,10 @@ worker:
 bench *arguments:
     cargo run --release -- bench {{ arguments }}
 
+# Ask a running hub everything its description allows and much it does not: `just fuzz-api -n 200`.
+fuzz-api *arguments:
+    .ci/fuzz-api {{ arguments }}
+
 # What the hub makes of a platform's raw body: `just translate telegram body.json`.
 translate platform file:
     cargo run --quiet -- translate {{ platform }} {{ file }}

@@ -237,6 +237,15 @@ enum Shape {
     Flat,
 }
 
+/// The name of the schema that describes a route's errors.
+pub fn envelope(method: &Method, path: &str, status: StatusCode) -> &'static str {
+    match shape(method, path, status) {
+        Shape::Structured => "Problem",
+        Shape::StructuredWithMessage => "ProblemWithMessage",
+        Shape::Flat => "FlatProblem",
+    }
+}
+
 /// Which shape a route's errors have (contract 1.10, one line per row that is not the default).
 fn shape(method: &Method, path: &str, status: StatusCode) -> Shape {
     let own = !matches!(

@@ -9,6 +9,7 @@
 //! - [`auth`]: tokens and who is calling; [`password`]: their hashes
 //! - [`view`]: rows as clients see them
 //! - [`error`]: the one place that turns what went wrong into an envelope
+//! - [`openapi`]: the document that describes all of it
 //! - [`request`], [`input`]: what surrounds a handler and what it reads
 //! - [`serve()`]: the accept loop with its time-outs
 
@@ -16,6 +17,7 @@ pub mod auth;
 pub mod error;
 pub mod input;
 pub mod live;
+pub mod openapi;
 pub mod password;
 pub mod request;
 pub mod routes;

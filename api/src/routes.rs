@@ -9,6 +9,7 @@ pub mod accounts;
 pub mod auth;
 pub mod callback;
 pub mod conversations;
+pub mod docs;
 pub mod health;
 pub mod messages;
 pub mod oauth;
@@ -28,8 +29,11 @@ use hub_config::Settings;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
+use utoipa::OpenApi as _;
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::error::{Problem, panicked, shaped};
+use crate::openapi::Base;
 use crate::request::{REQUEST_ID, logged, uncompressed};
 use crate::{Api, live};
 
@@ -45,17 +49,7 @@ pub fn router(api: Api) -> Router {
         .layer(cors)
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn(uncompressed));
-    let routes = Router::new()
-        .merge(auth::routes())
-        .merge(oauth::routes())
-        .merge(callback::routes())
-        .merge(accounts::routes())
-        .merge(messages::routes())
-        .merge(conversations::routes())
-        .merge(webhooks::routes())
-        .merge(health::routes())
-        .merge(live::routes())
-        .merge(page::routes())
+    let routes = routes()
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(layers)
@@ -65,6 +59,30 @@ pub fn router(api: Api) -> Router {
         .map_request(without_trailing_slash)
         .service(routes);
     Router::new().fallback_service(trimmed)
+}
+
+fn routes() -> Router<Api> {
+    Router::from(documented()).merge(pages())
+}
+
+/// Every route that programs call, with its description.
+pub(crate) fn documented() -> OpenApiRouter<Api> {
+    OpenApiRouter::with_openapi(Base::openapi())
+        .merge(auth::routes())
+        .merge(oauth::routes())
+        .merge(callback::routes())
+        .merge(accounts::routes())
+        .merge(conversations::routes())
+        .merge(messages::routes())
+        .merge(live::routes())
+        .merge(webhooks::routes())
+        .merge(health::routes())
+        .merge(docs::routes())
+}
+
+/// Every route that a person's browser opens.
+fn pages() -> Router<Api> {
+    page::routes().merge(docs::pages())
 }
 
 async fn unknown() -> Problem {
@@ -131,4 +149,84 @@ fn cors(settings: Arc<Settings>) -> CorsLayer {
         ])
         .expose_headers(exposed.collect::<Vec<_>>())
         .max_age(PREFLIGHT_MAX_AGE)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::openapi::document;
+
+    /// `GET /health` and so on, as axum has them. It tells nobody but whoever debugs it.
+    fn in_router(router: &Router<Api>) -> BTreeSet<String> {
+        let text = format!("{router:?}");
+        let (routes, rest) = text.split_once("node: Node").expect("axum prints a node");
+        let (paths, _) = rest.split_once("fallback_router").expect("and a fallback");
+        let mut found = BTreeSet::new();
+        for entry in paths.split("RouteId(").skip(1) {
+            let (id, rest) = entry.split_once("): ").expect("an id has a path");
+            let path = rest.split('"').nth(1).expect("a path is quoted");
+            let own = format!("RouteId({id}): ");
+            let route = routes.split_once(&own).expect("an id has a route").1;
+            let route = route.split("RouteId(").next().unwrap_or_default();
+            if !route.contains(" fallback: Default(") {
+                found.insert(format!("ANY {path}"));
+            }
+            for method in ["get", "post", "put", "patch", "delete"] {
+                let (_, endpoint) = route
+                    .split_once(&format!(" {method}: "))
+                    .expect("all methods");
+                if !endpoint.starts_with("None") {
+                    found.insert(format!("{} {path}", method.to_uppercase()));
+                }
+            }
+        }
+        found
+    }
+
+    fn described() -> BTreeSet<String> {
+        let document: Value = serde_json::from_str(document()).unwrap();
+        let paths = document["paths"].as_object().unwrap();
+        let operations = paths.iter().flat_map(|(path, item)| {
+            let methods = item.as_object().unwrap().keys();
+            methods.map(move |method| format!("{} {path}", method.to_uppercase()))
+        });
+        operations.collect()
+    }
+
+    #[test]
+    fn the_document_has_every_route_and_no_other() {
+        let mut registered = in_router(&routes());
+        assert!(registered.contains("DELETE /api/auth/me"), "{registered:?}");
+        for page in in_router(&pages()) {
+            assert!(registered.remove(&page), "{page}");
+        }
+        assert_eq!(registered, described());
+    }
+
+    #[test]
+    fn a_route_without_a_description_is_noticed() {
+        let router = Router::from(documented())
+            .route("/api/all", axum::routing::any(unknown))
+            .route("/api/new", axum::routing::put(unknown));
+        let registered = in_router(&router);
+        let missing: Vec<_> = registered.difference(&described()).cloned().collect();
+        assert_eq!(missing, ["ANY /api/all", "PUT /api/new"]);
+    }
+
+    #[test]
+    fn pages_take_nothing_from_the_api() {
+        let pages = in_router(&pages());
+        assert!(pages.contains("GET /login"), "{pages:?}");
+        for page in pages {
+            let path = page.strip_prefix("GET ").expect("a page is read");
+            assert!(
+                !path.starts_with("/api/") || path.starts_with("/api/docs"),
+                "{path}"
+            );
+        }
+    }
 }

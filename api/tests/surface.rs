@@ -9,6 +9,8 @@ mod around;
 mod bodies;
 #[path = "surface/connecting.rs"]
 mod connecting;
+#[path = "surface/document.rs"]
+mod document;
 #[path = "surface/erasing.rs"]
 mod erasing;
 #[path = "surface/history.rs"]
@@ -17,6 +19,8 @@ mod history;
 mod hub;
 #[path = "surface/inbox.rs"]
 mod inbox;
+#[path = "surface/openapi.rs"]
+mod openapi;
 #[path = "surface/page.rs"]
 mod page;
 #[path = "surface/past.rs"]

@@ -1,28 +1,28 @@
 //! The routes, and what both doors ask before they open.
 
+use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{WebSocket, WebSocketUpgrade};
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get};
-use axum::{Json, Router};
 use hub_domain::limits::SOCKET_FRAME_BYTES_MAX;
 use serde::Deserialize;
 use serde_json::json;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::fan_out::start;
 use super::{plain, socket_io};
 use crate::Api;
+use crate::openapi::schema;
 
-/// `/ws/messages/` and `/socket.io/`, each also without the last slash.
-pub fn routes() -> Router<Api> {
-    Router::new()
-        .route("/ws/messages", get(open_plain))
-        .route("/ws/messages/", get(open_plain))
-        .route("/socket.io", any(open_socket_io))
-        .route("/socket.io/", any(open_socket_io))
+/// `/ws/messages` and `/socket.io`; clients add a slash, which is gone before routing.
+pub fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(open_plain))
+        .routes(routes!(open_socket_io))
 }
 
 type Upgrade = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
@@ -32,6 +32,22 @@ struct PlainQuery {
     token: Option<String>,
 }
 
+#[utoipa::path(
+    get,
+    path = "/ws/messages",
+    tag = "Real time",
+    summary = "Open a plain WebSocket",
+    description = "One JSON object per text frame: `{\"event\": name, \"data\": object}`. The \
+        first one is `authenticated`, or the connection is closed with a code in the 4000s: the \
+        upgrade itself is accepted without a good token.",
+    params(("token" = inline(Option<String>), Query, description = "An access token")),
+    responses(
+        (status = 101, description = "It is a WebSocket now"),
+        (status = 400, description = "The upgrade is malformed", body = String),
+        (status = 403, description = "`FORBIDDEN`: this origin may not"),
+        (status = 426, description = "It is no upgrade", body = String),
+    ),
+)]
 async fn open_plain(
     State(api): State<Api>,
     headers: HeaderMap,
@@ -59,6 +75,24 @@ struct SocketIoQuery {
     sid: Option<String>,
 }
 
+#[utoipa::path(
+    method(get, post),
+    path = "/socket.io",
+    tag = "Real time",
+    summary = "Open a Socket.IO connection",
+    description = "Engine.IO 4 over WebSocket; there is no polling, so every POST is refused. The \
+        access token goes into the `auth` of the Socket.IO connect packet.",
+    params(
+        ("EIO" = inline(Option<String>), Query, description = "`4`"),
+        ("transport" = inline(Option<String>), Query, description = "`websocket`"),
+        ("sid" = inline(Option<String>), Query, description = "Not to be given"),
+    ),
+    responses(
+        (status = 101, description = "It is a WebSocket now"),
+        (status = 400, description = "Refused", body = schema::EngineIoRefusal),
+        (status = 403, description = "`FORBIDDEN`: this origin may not"),
+    ),
+)]
 async fn open_socket_io(
     State(api): State<Api>,
     headers: HeaderMap,

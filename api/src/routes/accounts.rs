@@ -1,8 +1,7 @@
 //! Connected accounts: listing, disconnecting, refreshing, budgets (contract 2.2).
 
+use axum::Json;
 use axum::extract::State;
-use axum::routing::{delete, get, post};
-use axum::{Json, Router};
 use chrono::Utc;
 use hub_domain::envelope::Append;
 use hub_domain::event::AccountDisconnected;
@@ -11,10 +10,13 @@ use hub_domain::platform::{Platform, adapter};
 use hub_store::entity::account;
 use hub_store::project::Projection;
 use serde_json::{Value, json};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::auth::Caller;
 use crate::error::{Failing, Problem};
 use crate::input::{Id, Params};
+use crate::openapi::answer;
 use crate::{Api, view};
 
 const LISTING: Failing = Failing::retryable("FETCH_FAILED", "Failed to fetch connected accounts");
@@ -24,14 +26,30 @@ const DISCONNECTING: Failing =
 const REFRESHING: Failing = Failing::retryable("REFRESH_FAILED", "Failed to refresh the token");
 
 /// The routes.
-pub fn routes() -> Router<Api> {
-    Router::new()
-        .route("/api/oauth/accounts", get(list))
-        .route("/api/oauth/disconnect/{id}", delete(disconnect))
-        .route("/api/oauth/refresh/{id}", post(refresh))
-        .route("/api/oauth/rate-limits", get(rate_limits))
+pub fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(disconnect))
+        .routes(routes!(refresh))
+        .routes(routes!(rate_limits))
 }
 
+#[utoipa::path(
+    get,
+    path = "/api/oauth/accounts",
+    tag = "Accounts",
+    summary = "The caller's connected accounts",
+    security(("bearer" = [])),
+    params((
+        "includeInactive" = inline(Option<bool>),
+        Query,
+        description = "`true` lists the disconnected ones as well",
+    )),
+    responses(
+        (status = 200, description = "The accounts", body = answer::Accounts),
+        (status = 500, description = "`FETCH_FAILED`"),
+    ),
+)]
 async fn list(
     State(api): State<Api>,
     caller: Caller,
@@ -49,6 +67,21 @@ async fn list(
 
 /// Appends the fact and waits until it can be read. The worker takes the platform's permission
 /// back and erases the tokens: that needs the network, which the API does not have.
+#[utoipa::path(
+    delete,
+    path = "/api/oauth/disconnect/{id}",
+    tag = "Accounts",
+    summary = "Disconnect an account",
+    description = "Its tokens are erased; its conversations stay and are hidden.",
+    security(("bearer" = [])),
+    params(("id" = Uuid, Path, description = "The account")),
+    responses(
+        (status = 200, description = "Disconnected, now or before", body = answer::Done),
+        (status = 400, description = "`VALIDATION_ERROR`: the id is not a UUID"),
+        (status = 404, description = "`ACCOUNT_NOT_FOUND`"),
+        (status = 500, description = "`DISCONNECT_FAILED`"),
+    ),
+)]
 async fn disconnect(
     State(api): State<Api>,
     caller: Caller,
@@ -80,6 +113,21 @@ async fn disconnect(
 }
 
 /// The platforms of today have tokens that never expire: there is nothing to do for them.
+#[utoipa::path(
+    post,
+    path = "/api/oauth/refresh/{id}",
+    tag = "Accounts",
+    summary = "Refresh an account's token",
+    description = "Does nothing for platforms whose tokens do not expire.",
+    security(("bearer" = [])),
+    params(("id" = Uuid, Path, description = "The account")),
+    responses(
+        (status = 200, description = "Refreshed", body = answer::Done),
+        (status = 400, description = "`VALIDATION_ERROR`: the id is not a UUID"),
+        (status = 404, description = "`ACCOUNT_NOT_FOUND`: unknown or disconnected"),
+        (status = 500, description = "`REFRESH_FAILED`"),
+    ),
+)]
 async fn refresh(
     State(api): State<Api>,
     caller: Caller,
@@ -95,6 +143,17 @@ async fn refresh(
     })))
 }
 
+#[utoipa::path(
+    get,
+    path = "/api/oauth/rate-limits",
+    tag = "Accounts",
+    summary = "What the platforms allow each account",
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "The limits", body = answer::RateLimits),
+        (status = 500, description = "`FETCH_FAILED`"),
+    ),
+)]
 async fn rate_limits(State(api): State<Api>, caller: Caller) -> Result<Json<Value>, Problem> {
     let rows = api.store().accounts(caller.user, false).await;
     let rows = rows.map_err(|error| COUNTING.because(error))?;

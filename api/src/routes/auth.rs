@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use chrono::Utc;
 use hub_domain::envelope::Meta;
 use hub_domain::id::{SessionId, UserId, login_stream};
@@ -13,11 +12,14 @@ use hub_domain::limits::EMAIL_CHARS_MAX;
 use hub_store::Error;
 use hub_store::session::{Exchanged, Pair};
 use serde_json::{Value, json};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 use uuid::Uuid;
 
 use crate::auth::{Caller, Claims, TokenError, issue, token_hash, verify_refresh};
 use crate::error::{Failing, Problem};
 use crate::input::Object;
+use crate::openapi::{answer, ask};
 use crate::password::weakness;
 use crate::request::RequestId;
 use crate::{Api, view};
@@ -42,15 +44,28 @@ const ERASING: Failing = Failing::retryable("ERASURE_FAILED", "Failed to erase t
 const FAREWELL_WITHIN: Duration = Duration::from_secs(4);
 
 /// The routes.
-pub fn routes() -> Router<Api> {
-    Router::new()
-        .route("/api/auth/register", post(register))
-        .route("/api/auth/login", post(login))
-        .route("/api/auth/refresh", post(refresh))
-        .route("/api/auth/logout", post(logout))
-        .route("/api/auth/me", get(me).delete(erase))
+pub fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(register))
+        .routes(routes!(login))
+        .routes(routes!(refresh))
+        .routes(routes!(logout))
+        .routes(routes!(me, erase))
 }
 
+#[utoipa::path(
+    post,
+    path = "/api/auth/register",
+    tag = "Sessions",
+    summary = "Register and log in",
+    request_body = ask::Registration,
+    responses(
+        (status = 201, description = "Registered", body = answer::SessionBegun),
+        (status = 400, description = "`VALIDATION_ERROR`: no e-mail address, or a weak password"),
+        (status = 409, description = "`USER_EXISTS`"),
+        (status = 500, description = "`REGISTRATION_FAILED`"),
+    ),
+)]
 async fn register(
     State(api): State<Api>,
     request: RequestId,
@@ -96,6 +111,18 @@ async fn register(
     Ok((StatusCode::CREATED, Json(body)))
 }
 
+#[utoipa::path(
+    post,
+    path = "/api/auth/login",
+    tag = "Sessions",
+    summary = "Log in",
+    request_body = ask::Credentials,
+    responses(
+        (status = 200, description = "Logged in", body = answer::SessionBegun),
+        (status = 401, description = "`AUTHENTICATION_FAILED`: wrong address or wrong password"),
+        (status = 500, description = "`INTERNAL_ERROR`"),
+    ),
+)]
 async fn login(
     State(api): State<Api>,
     request: RequestId,
@@ -133,6 +160,19 @@ async fn login(
     Ok(Json(json!({ "user": user, "tokens": tokens(&pair) })))
 }
 
+#[utoipa::path(
+    post,
+    path = "/api/auth/refresh",
+    tag = "Sessions",
+    summary = "Exchange a refresh token for a new pair",
+    description = "A token is exchanged once. Two requests at the same time get the same pair.",
+    request_body = ask::Refreshing,
+    responses(
+        (status = 200, description = "The new pair", body = answer::Refreshed),
+        (status = 401, description = "`TOKEN_REFRESH_FAILED`: expired, used, logged out or unknown"),
+        (status = 500, description = "`INTERNAL_ERROR`"),
+    ),
+)]
 async fn refresh(State(api): State<Api>, body: Object) -> Result<Json<Value>, Problem> {
     let presented = body.required("refreshToken", "Refresh token")?;
     let settings = &api.settings().auth;
@@ -173,6 +213,18 @@ async fn refresh(State(api): State<Api>, body: Object) -> Result<Json<Value>, Pr
     })))
 }
 
+#[utoipa::path(
+    post,
+    path = "/api/auth/logout",
+    tag = "Sessions",
+    summary = "Log out",
+    description = "The refresh token buys nothing any more. Unknown tokens are no error.",
+    request_body = ask::Refreshing,
+    responses(
+        (status = 200, description = "Logged out", body = answer::Said),
+        (status = 500, description = "`LOGOUT_FAILED`"),
+    ),
+)]
 async fn logout(
     State(api): State<Api>,
     request: RequestId,
@@ -191,6 +243,17 @@ async fn logout(
     Ok(Json(json!({ "message": "Logged out successfully" })))
 }
 
+#[utoipa::path(
+    get,
+    path = "/api/auth/me",
+    tag = "Sessions",
+    summary = "Who am I",
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "The caller", body = answer::Me),
+        (status = 500, description = "`USER_INFO_FAILED`"),
+    ),
+)]
 async fn me(State(api): State<Api>, caller: Caller) -> Result<Json<Value>, Problem> {
     let email = caller.email.to_lowercase();
     let login = api.store().login(login_stream(&email)).await;
@@ -207,6 +270,21 @@ async fn me(State(api): State<Api>, caller: Caller) -> Result<Json<Value>, Probl
 
 /// Forgets the caller, who shows once more that it is them. The answer comes when nobody can read
 /// what they had here any more; what platforms were asked to do may still be under way.
+#[utoipa::path(
+    delete,
+    path = "/api/auth/me",
+    tag = "Sessions",
+    summary = "Erase the caller and everything they have here",
+    description = "There is no way back. When the answer comes, nobody can read it any more.",
+    security(("bearer" = [])),
+    request_body = ask::Confirmation,
+    responses(
+        (status = 200, description = "Erased", body = answer::Said),
+        (status = 401, description = "`AUTHENTICATION_FAILED`: the password is not right; or what \
+            is wrong with the token"),
+        (status = 500, description = "`ERASURE_FAILED`"),
+    ),
+)]
 async fn erase(
     State(api): State<Api>,
     caller: Caller,

@@ -7,12 +7,11 @@
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::rand;
+use axum::Json;
 use axum::extract::{FromRequestParts as _, Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
 use chrono::Utc;
 use hub_domain::command::{Command, ConnectAnswer, NewCommand, StoredGrant};
 use hub_domain::id::{AccountId, Key, UserId};
@@ -24,11 +23,15 @@ use hub_store::signal::Topic;
 use hub_store::vault::Opened;
 use serde_json::{Value, json};
 use url::form_urlencoded;
+use utoipa::openapi::PathItem;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
+use utoipa_axum::routes;
 
 use crate::Api;
 use crate::auth::Caller;
 use crate::error::{Failing, Problem, chain};
 use crate::input::{Name, Object, Params, read_body};
+use crate::openapi::{answer, ask, schema};
 use crate::request::RequestId;
 use crate::routes::oauth::platform;
 
@@ -44,21 +47,44 @@ const VISIBLE_WITHIN: Duration = Duration::from_secs(1);
 const PROVIDER_TEXT_CHARS_MAX: usize = 200;
 
 /// The routes. Two prefixes, one behaviour: the addresses registered with the platforms differ.
-pub fn routes() -> Router<Api> {
-    let widget = || get(widget_redirect).post(widget_json);
-    Router::new()
-        .route("/api/oauth/callback/telegram", widget())
-        .route("/api/auth/callback/telegram", widget())
-        .route(
-            "/api/oauth/callback/{platform}",
-            get(come_back).post(come_back),
-        )
-        .route(
-            "/api/auth/callback/{platform}",
-            get(come_back).post(come_back),
-        )
+pub fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(under_both(routes!(widget_redirect, widget_json)))
+        .routes(under_both(routes!(come_back, come_back_by_form)))
 }
 
+fn under_both(described: UtoipaMethodRouter<Api>) -> UtoipaMethodRouter<Api> {
+    let (schemas, mut paths, router) = described;
+    let other = |(path, item): (&String, &PathItem)| {
+        let path = path.replacen("/api/oauth/", "/api/auth/", 1);
+        (path, item.clone())
+    };
+    let others: Vec<_> = paths.paths.iter().map(other).collect();
+    paths.paths.extend(others);
+    (schemas, paths, router)
+}
+
+#[utoipa::path(
+    get,
+    path = "/api/oauth/callback/{platform}",
+    tag = "Accounts",
+    summary = "Come back from a platform",
+    description = "Platforms send the person's browser here. It ends on the client's `/connect` \
+        page, whose query says how it went.",
+    params(
+        ("platform" = inline(schema::PlatformName), Path, description = "The platform"),
+        ask::Grant,
+    ),
+    responses(
+        (
+            status = 302,
+            description = "To the client's page",
+            headers(("Location" = String, description = "The page, with the outcome")),
+        ),
+        (status = 400, description = "`INVALID_PLATFORM`, `INVALID_CALLBACK` or `INVALID_STATE`"),
+        (status = 500, description = "`CONNECTION_FAILED`"),
+    ),
+)]
 async fn come_back(
     State(api): State<Api>,
     id: RequestId,
@@ -83,7 +109,59 @@ async fn come_back(
     Ok(redirect(&api, platform, outcome))
 }
 
+/// Some platforms post what others put into the address.
+#[utoipa::path(
+    post,
+    path = "/api/oauth/callback/{platform}",
+    tag = "Accounts",
+    summary = "Come back from a platform that posts",
+    description = "The fields may also be in the query.",
+    params(
+        ("platform" = inline(schema::PlatformName), Path, description = "The platform"),
+        ask::Grant,
+    ),
+    request_body(content(
+        (ask::Grant = "application/x-www-form-urlencoded"),
+        (ask::Grant = "application/json"),
+    )),
+    responses(
+        (
+            status = 302,
+            description = "To the client's page",
+            headers(("Location" = String, description = "The page, with the outcome")),
+        ),
+        (status = 400, description = "`INVALID_PLATFORM`, `INVALID_CALLBACK`, `INVALID_STATE` or \
+            `VALIDATION_ERROR`"),
+        (status = 500, description = "`CONNECTION_FAILED`"),
+    ),
+)]
+async fn come_back_by_form(
+    api: State<Api>,
+    id: RequestId,
+    name: Name,
+    request: Request,
+) -> Result<Response, Problem> {
+    come_back(api, id, name, request).await
+}
+
 /// The widget's redirect mode: the signed fields are in the query.
+#[utoipa::path(
+    get,
+    path = "/api/oauth/callback/telegram",
+    tag = "Accounts",
+    summary = "Come back from Telegram's login widget",
+    description = "Telegram signs every field of the query but `state` and `error`.",
+    params(ask::WidgetQuery),
+    responses(
+        (
+            status = 302,
+            description = "To the client's page",
+            headers(("Location" = String, description = "The page, with the outcome")),
+        ),
+        (status = 400, description = "`INVALID_CALLBACK` or `INVALID_STATE`"),
+        (status = 500, description = "`CONNECTION_FAILED`"),
+    ),
+)]
 async fn widget_redirect(
     State(api): State<Api>,
     id: RequestId,
@@ -105,6 +183,20 @@ async fn widget_redirect(
 }
 
 /// The widget's page posts the signed fields with the user's token and reads `message` on failure.
+#[utoipa::path(
+    post,
+    path = "/api/oauth/callback/telegram",
+    tag = "Accounts",
+    summary = "Connect with what Telegram's login widget gave",
+    description = "Telegram signs every field but `state`.",
+    security(("bearer" = [])),
+    request_body = ask::Widget,
+    responses(
+        (status = 200, description = "Connected", body = answer::Connected),
+        (status = 400, description = "`INVALID_CALLBACK`, `INVALID_STATE` or `VALIDATION_ERROR`"),
+        (status = 500, description = "`CONNECTION_FAILED`"),
+    ),
+)]
 async fn widget_json(
     State(api): State<Api>,
     caller: Caller,

@@ -2,28 +2,45 @@
 
 use std::collections::HashMap;
 
+use axum::Json;
 use axum::extract::State;
-use axum::routing::get;
-use axum::{Json, Router};
 use hub_domain::id::ConversationId;
 use hub_domain::platform::Platform;
 use serde_json::{Value, json};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::auth::Caller;
 use crate::error::{Failing, Problem};
 use crate::input::{Id, Params};
+use crate::openapi::{answer, ask, schema};
 use crate::{Api, view};
 
 const LISTING: Failing = Failing::retryable("FETCH_FAILED", "Failed to fetch conversations");
 const FETCHING: Failing = Failing::retryable("FETCH_FAILED", "Failed to fetch the conversation");
 
 /// The routes.
-pub fn routes() -> Router<Api> {
-    Router::new()
-        .route("/api/conversations", get(list))
-        .route("/api/conversations/{id}", get(one))
+pub fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(one))
 }
 
+#[utoipa::path(
+    get,
+    path = "/api/conversations",
+    tag = "Conversations",
+    summary = "The caller's conversations",
+    description = "Of all active accounts, the newest message first.",
+    security(("bearer" = [])),
+    params(ask::OfPlatform, ask::Page, ask::Past),
+    responses(
+        (status = 200, description = "A page", body = answer::ConversationPage),
+        (status = 400, description = "`VALIDATION_ERROR`: a parameter is not what it should be"),
+        (status = 422, description = "`PAST_TOO_LONG`: `asOf` takes too many events to work out"),
+        (status = 500, description = "`FETCH_FAILED`"),
+    ),
+)]
 async fn list(
     State(api): State<Api>,
     caller: Caller,
@@ -77,6 +94,20 @@ async fn list(
     })))
 }
 
+#[utoipa::path(
+    get,
+    path = "/api/conversations/{id}",
+    tag = "Conversations",
+    summary = "One conversation",
+    security(("bearer" = [])),
+    params(("id" = Uuid, Path, description = "The conversation")),
+    responses(
+        (status = 200, description = "The conversation", body = schema::Conversation),
+        (status = 400, description = "`VALIDATION_ERROR`: the id is not a UUID"),
+        (status = 404, description = "`CONVERSATION_NOT_FOUND`"),
+        (status = 500, description = "`FETCH_FAILED`"),
+    ),
+)]
 async fn one(State(api): State<Api>, caller: Caller, Id(id): Id) -> Result<Json<Value>, Problem> {
     let store = api.store();
     let failed = |error| FETCHING.because(error);

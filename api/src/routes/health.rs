@@ -1,17 +1,19 @@
 //! Whether the hub is well, its metrics, and the token nobody needs (contract 2.8, 1.7).
 
 use aws_lc_rs::rand;
+use axum::Json;
 use axum::extract::State;
 use axum::http::header::{CONTENT_TYPE, COOKIE, SET_COOKIE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
 use chrono::Utc;
 use hub_config::Environment;
 use serde_json::json;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::error::{Failing, Problem};
+use crate::openapi::answer;
 use crate::{Api, view};
 
 const MAKING_TOKEN: Failing = Failing::retryable(
@@ -22,13 +24,23 @@ const MAKING_TOKEN: Failing = Failing::retryable(
 const CSRF_COOKIE: &str = "csrf-token";
 
 /// The routes.
-pub fn routes() -> Router<Api> {
-    Router::new()
-        .route("/health", get(health))
-        .route("/metrics", get(metrics))
-        .route("/api/csrf-token", get(csrf_token))
+pub fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(health))
+        .routes(routes!(metrics))
+        .routes(routes!(csrf_token))
 }
 
+#[utoipa::path(
+    get,
+    path = "/health",
+    tag = "Operation",
+    summary = "Whether the hub is well",
+    responses(
+        (status = 200, description = "It is", body = answer::Well),
+        (status = 503, description = "The database does not answer", body = answer::Unwell),
+    ),
+)]
 async fn health(State(api): State<Api>) -> Response {
     let timestamp = view::timestamp(Utc::now());
     let store = api.store();
@@ -63,6 +75,16 @@ async fn health(State(api): State<Api>) -> Response {
     .into_response()
 }
 
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "Operation",
+    summary = "Metrics for Prometheus",
+    responses(
+        (status = 200, description = "The metrics", body = String, content_type = "text/plain"),
+        (status = 404, description = "`NOT_FOUND`: this process keeps none"),
+    ),
+)]
 async fn metrics(State(api): State<Api>) -> Result<Response, Problem> {
     let handle = api
         .metrics()
@@ -72,6 +94,22 @@ async fn metrics(State(api): State<Api>) -> Result<Response, Problem> {
 }
 
 /// Existing clients may ask for a token; no route asks for it back, because bearer tokens need none.
+#[utoipa::path(
+    get,
+    path = "/api/csrf-token",
+    tag = "Sessions",
+    summary = "A token that no route asks back",
+    description = "Bearer tokens need no such protection; some clients ask for it all the same.",
+    responses(
+        (
+            status = 200,
+            description = "The token, also as a cookie",
+            body = answer::CsrfToken,
+            headers(("Set-Cookie" = String, description = "When the request brought no such cookie")),
+        ),
+        (status = 500, description = "`CSRF_TOKEN_GENERATION_FAILED`"),
+    ),
+)]
 async fn csrf_token(State(api): State<Api>, headers: HeaderMap) -> Result<Response, Problem> {
     if let Some(token) = csrf_cookie(&headers) {
         return Ok(Json(json!({ "csrfToken": token })).into_response());

@@ -1,9 +1,8 @@
 //! Reading messages and marking them read (contract 2.3). Sending is in [`super::send`].
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::routing::{get, patch, post};
-use axum::{Json, Router};
 use hub_domain::envelope::Append;
 use hub_domain::event::{ConversationRead, MessageRead};
 use hub_domain::id::{ConversationId, Key, MessageId};
@@ -11,12 +10,15 @@ use hub_domain::limits::PAGE_ROWS_MAX;
 use hub_store::project::Projection;
 use hub_store::query::PastThread;
 use serde_json::{Value, json};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::conversations::unknown as unknown_conversation;
-use super::send::send;
+use super::send;
 use crate::auth::Caller;
 use crate::error::{Failing, Problem};
 use crate::input::{Id, Params};
+use crate::openapi::{answer, ask};
 use crate::{Api, view};
 
 const FETCHING: Failing = Failing::retryable("FETCH_FAILED", "Failed to fetch messages");
@@ -24,20 +26,31 @@ const COUNTING: Failing = Failing::retryable("FETCH_FAILED", "Failed to fetch un
 const MARKING: Failing = Failing::retryable("INTERNAL_ERROR", "Failed to mark as read");
 
 /// The routes.
-pub fn routes() -> Router<Api> {
-    Router::new()
-        .route("/api/messages", get(recent))
-        .route("/api/messages/unread/count", get(unread))
-        .route("/api/messages/{id}", get(thread))
-        .route("/api/messages/{id}/send", post(send))
-        .route("/api/messages/{id}/read", patch(read_message))
-        .route(
-            "/api/messages/conversation/{id}/read",
-            patch(read_conversation),
-        )
+pub fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(recent))
+        .routes(routes!(unread))
+        .routes(routes!(thread))
+        .routes(routes!(send::send))
+        .routes(routes!(read_message))
+        .routes(routes!(read_conversation))
 }
 
 /// The newest messages of all accounts. Stored ones: nothing is fetched from a platform here.
+#[utoipa::path(
+    get,
+    path = "/api/messages",
+    tag = "Messages",
+    summary = "The newest messages of all accounts",
+    description = "Stored ones: no platform is asked.",
+    security(("bearer" = [])),
+    params(ask::Newest),
+    responses(
+        (status = 200, description = "The messages", body = answer::Recent),
+        (status = 400, description = "`VALIDATION_ERROR`: a parameter is not what it should be"),
+        (status = 500, description = "`FETCH_FAILED`"),
+    ),
+)]
 async fn recent(
     State(api): State<Api>,
     caller: Caller,
@@ -61,6 +74,17 @@ async fn recent(
     ))
 }
 
+#[utoipa::path(
+    get,
+    path = "/api/messages/unread/count",
+    tag = "Messages",
+    summary = "How many messages were not read",
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "The counts", body = answer::Unread),
+        (status = 500, description = "`FETCH_FAILED`"),
+    ),
+)]
 async fn unread(State(api): State<Api>, caller: Caller) -> Result<Json<Value>, Problem> {
     let unread = api.store().unread(caller.user).await;
     let unread = unread.map_err(|error| COUNTING.because(error))?;
@@ -70,6 +94,24 @@ async fn unread(State(api): State<Api>, caller: Caller) -> Result<Json<Value>, P
     })))
 }
 
+#[utoipa::path(
+    get,
+    path = "/api/messages/{id}",
+    tag = "Messages",
+    summary = "A conversation's messages",
+    description = "The newest first.",
+    security(("bearer" = [])),
+    params(("id" = Uuid, Path, description = "The conversation"), ask::Page, ask::Past),
+    responses(
+        (status = 200, description = "A page", body = answer::ThreadPage),
+        (status = 400, description = "`VALIDATION_ERROR`: the id or a parameter is not what it \
+            should be"),
+        (status = 403, description = "`FORBIDDEN`: unknown, or somebody else's"),
+        (status = 404, description = "`CONVERSATION_NOT_FOUND`: it was not there yet at `asOf`"),
+        (status = 422, description = "`PAST_TOO_LONG`: `asOf` takes too many events to work out"),
+        (status = 500, description = "`FETCH_FAILED`"),
+    ),
+)]
 async fn thread(
     State(api): State<Api>,
     caller: Caller,
@@ -118,6 +160,20 @@ fn foreign() -> Problem {
     Problem::new(StatusCode::FORBIDDEN, "FORBIDDEN", message)
 }
 
+#[utoipa::path(
+    patch,
+    path = "/api/messages/{id}/read",
+    tag = "Messages",
+    summary = "Mark a message as read",
+    security(("bearer" = [])),
+    params(("id" = Uuid, Path, description = "The message")),
+    responses(
+        (status = 200, description = "Read, now or before", body = answer::Done),
+        (status = 400, description = "`VALIDATION_ERROR`: the id is not a UUID"),
+        (status = 404, description = "`MESSAGE_NOT_FOUND`"),
+        (status = 500, description = "`INTERNAL_ERROR`"),
+    ),
+)]
 async fn read_message(
     State(api): State<Api>,
     caller: Caller,
@@ -150,6 +206,20 @@ async fn read_message(
     })))
 }
 
+#[utoipa::path(
+    patch,
+    path = "/api/messages/conversation/{id}/read",
+    tag = "Messages",
+    summary = "Mark a whole conversation as read",
+    security(("bearer" = [])),
+    params(("id" = Uuid, Path, description = "The conversation")),
+    responses(
+        (status = 200, description = "Read, now or before", body = answer::Done),
+        (status = 400, description = "`VALIDATION_ERROR`: the id is not a UUID"),
+        (status = 404, description = "`CONVERSATION_NOT_FOUND`"),
+        (status = 500, description = "`INTERNAL_ERROR`"),
+    ),
+)]
 async fn read_conversation(
     State(api): State<Api>,
     caller: Caller,

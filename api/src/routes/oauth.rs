@@ -1,25 +1,42 @@
 //! Beginning to connect an account (contract 4.1).
 
 use aws_lc_rs::rand;
+use axum::Json;
 use axum::extract::State;
-use axum::routing::get;
-use axum::{Json, Router};
 use hub_domain::platform::{Platform, adapter};
 use hub_store::oauth::Begun;
 use serde_json::{Value, json};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::Api;
 use crate::auth::Caller;
 use crate::error::{Failing, Problem};
 use crate::input::Name;
+use crate::openapi::{answer, schema};
 
 const CONNECTING: Failing = Failing::retryable("CONNECTION_FAILED", "Failed to start connecting");
 
 /// The routes.
-pub fn routes() -> Router<Api> {
-    Router::new().route("/api/oauth/connect/{platform}", get(connect))
+pub fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(connect))
 }
 
+#[utoipa::path(
+    get,
+    path = "/api/oauth/connect/{platform}",
+    tag = "Accounts",
+    summary = "Begin to connect an account",
+    description = "Send the person's browser to `authorizationUrl`; the platform sends it back.",
+    security(("bearer" = [])),
+    params(("platform" = inline(schema::PlatformName), Path, description = "The platform")),
+    responses(
+        (status = 200, description = "Where to go", body = answer::ConnectBegun),
+        (status = 400, description = "`INVALID_PLATFORM`"),
+        (status = 500, description = "`CONNECTION_FAILED`, also when this hub is not registered \
+            with the platform"),
+    ),
+)]
 async fn connect(
     State(api): State<Api>,
     caller: Caller,

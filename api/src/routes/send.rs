@@ -28,6 +28,7 @@ use super::conversations::unknown as unknown_conversation;
 use crate::auth::Caller;
 use crate::error::{Failing, Problem, chain};
 use crate::input::{Id, Object};
+use crate::openapi::{answer as answers, ask};
 use crate::{Api, view};
 
 const SENDING: Failing = Failing::retryable("SEND_FAILED", "Failed to send the message");
@@ -59,6 +60,46 @@ struct To {
 }
 
 /// Queues a message and waits a bounded time for what becomes of it.
+#[utoipa::path(
+    post,
+    path = "/api/messages/{id}/send",
+    tag = "Messages",
+    summary = "Send a message",
+    description = "Queues the message and waits a bounded time for what becomes of it; `status` \
+        says where it is. Whoever sends again after a lost answer gives the same `Idempotency-Key`.",
+    security(("bearer" = [])),
+    params(
+        ("id" = Uuid, Path, description = "The conversation"),
+        (
+            "Idempotency-Key" = inline(Option<String>),
+            Header,
+            description = "The same key sends once",
+            min_length = 1,
+            max_length = 255,
+        ),
+        (
+            "Prefer" = inline(Option<String>),
+            Header,
+            description = "`respond-async` does not wait",
+        ),
+    ),
+    request_body = ask::Sending,
+    responses(
+        (status = 201, description = "Sent, or still on its way", body = answers::Sent),
+        (
+            status = 202,
+            description = "Queued, as `Prefer: respond-async` asked for",
+            body = answers::Sent,
+            headers(("Preference-Applied" = String, description = "`respond-async`")),
+        ),
+        (status = 400, description = "`VALIDATION_ERROR`: no text, too long a text, or a bad header"),
+        (status = 404, description = "`CONVERSATION_NOT_FOUND`"),
+        (status = 422, description = "`PLATFORM_API_ERROR`: the platform will not take it; \
+            `IDEMPOTENCY_KEY_REUSED`: the key was used for another message"),
+        (status = 500, description = "`SEND_FAILED`"),
+        (status = 502, description = "`PLATFORM_API_ERROR`: the platform did not take it"),
+    ),
+)]
 pub async fn send(
     State(api): State<Api>,
     caller: Caller,

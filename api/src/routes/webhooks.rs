@@ -4,13 +4,12 @@
 //! bytes are on disk. What does not verify leaves a counter and no other trace; what cannot be
 //! stored is refused in a way that makes the platform send it again.
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chrono::Utc;
@@ -18,18 +17,39 @@ use hub_domain::command::{Command, NewCommand};
 use hub_domain::platform::{Adapter, App, Handshake, Platform, Refused, adapter};
 use metrics::counter;
 use serde_json::json;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::Api;
 use crate::error::{Problem, chain};
 use crate::input::{Name, Params, read_body};
+use crate::openapi::{answer, schema};
 use crate::request::RequestId;
 
 /// The routes.
-pub fn routes() -> Router<Api> {
-    Router::new().route("/api/webhooks/{platform}", get(handshake).post(receive))
+pub fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(handshake, receive))
 }
 
 /// Proves to a platform that the address is ours.
+#[utoipa::path(
+    get,
+    path = "/api/webhooks/{platform}",
+    tag = "Webhooks",
+    summary = "Prove to a platform that the address is ours",
+    params(
+        ("platform" = inline(schema::PlatformName), Path, description = "The platform"),
+        ("hub.mode" = inline(Option<String>), Query, description = "`subscribe`"),
+        ("hub.verify_token" = inline(Option<String>), Query, description = "Our own word"),
+        ("hub.challenge" = inline(Option<String>), Query, description = "What is to be answered"),
+    ),
+    responses(
+        (status = 200, description = "The challenge", body = String),
+        (status = 403, description = "It is not our word", body = schema::WebhookRefusal),
+        (status = 404, description = "`NOT_FOUND`: the hub has no such platform"),
+        (status = 405, description = "`METHOD_NOT_ALLOWED`: the platform has no such handshake"),
+    ),
+)]
 async fn handshake(
     State(api): State<Api>,
     Name(name): Name,
@@ -53,6 +73,44 @@ async fn handshake(
     }
 }
 
+#[utoipa::path(
+    post,
+    path = "/api/webhooks/{platform}",
+    tag = "Webhooks",
+    summary = "Take what a platform pushes",
+    description = "The signature is checked over the raw body. An answer of 200 means that the \
+        body is on disk.",
+    params(
+        ("platform" = inline(schema::PlatformName), Path, description = "The platform"),
+        (
+            "X-Hub-Signature-256" = inline(Option<String>),
+            Header,
+            description = "Signature of Meta's platforms",
+        ),
+        (
+            "X-Telegram-Bot-Api-Secret-Token" = inline(Option<String>),
+            Header,
+            description = "Telegram's secret",
+        ),
+    ),
+    request_body(
+        content = serde_json::Value,
+        description = "What the platform has to say, in its own form",
+        content_type = "application/json",
+    ),
+    responses(
+        (status = 200, description = "Taken", body = answer::WebhookTaken),
+        (status = 400, description = "It is not what the platform sends", body = schema::WebhookRefusal),
+        (status = 401, description = "The signature is not right", body = schema::WebhookRefusal),
+        (status = 404, description = "`NOT_FOUND`: the hub has no such platform"),
+        (
+            status = 503,
+            description = "It could not be stored; send it again",
+            body = schema::WebhookRefusal,
+            headers(("Retry-After" = i32, description = "Seconds to wait")),
+        ),
+    ),
+)]
 async fn receive(
     State(api): State<Api>,
     id: RequestId,

@@ -1,5 +1,6 @@
 //! A hub for one test: a database of its own, the router, and projections that run by themselves.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -33,6 +34,8 @@ use tokio::time::timeout;
 use tower::ServiceExt as _;
 use uuid::Uuid;
 
+use crate::document;
+
 pub const ORIGIN: &str = "http://localhost:5173";
 pub const PASSWORD: &str = "correct horse";
 pub const BOT_TOKEN: &str = "123456:TEST-bot-token";
@@ -59,7 +62,8 @@ const ENVIRONMENT: [(&str, &str); 16] = [
 
 pub struct Hub {
     pub api: Api,
-    router: Router,
+    pub router: Router,
+    answered: Mutex<BTreeSet<String>>,
     projecting: JoinHandle<()>,
     database: TestDatabase,
 }
@@ -93,6 +97,7 @@ impl Hub {
         let api = Api::new(store.clone(), Arc::new(settings.unwrap()), None);
         Self {
             router: router(api.clone()),
+            answered: Mutex::default(),
             api,
             projecting: tokio::spawn(project(store)),
             database,
@@ -183,16 +188,27 @@ impl Hub {
         }
     }
 
+    /// What the API answers, held against the document.
     pub async fn call(&self, request: Request<Body>) -> Answer {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let raw = to_bytes(body, 64 * 1024 * 1024).await.unwrap();
-        Answer {
+        let answer = Answer {
             status: parts.status.as_u16(),
             headers: parts.headers,
             body: serde_json::from_slice(&raw).unwrap_or_default(),
             text: String::from_utf8_lossy(&raw).into_owned(),
-        }
+        };
+        let document = document::served(&self.router).await;
+        let operation = document::check(document, &method, &path, &answer);
+        self.answered.lock().unwrap().extend(operation);
+        answer
+    }
+
+    /// The operations of the document that have answered so far.
+    pub fn answered(&self) -> BTreeSet<String> {
+        self.answered.lock().unwrap().clone()
     }
 
     pub async fn post(&self, path: &str, body: &Value) -> Answer {

@@ -1,0 +1,260 @@
+//! What routes answer when all is well, for the document only.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::schema::{Account, Conversation, Message, PlatformName, Tokens, User, email};
+
+/// A session has begun.
+#[derive(ToSchema)]
+pub struct SessionBegun {
+    /// Who it is.
+    pub user: User,
+    /// Their tokens.
+    pub tokens: Tokens,
+}
+
+/// The next pair of tokens, in both forms clients read.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub struct Refreshed {
+    /// The access token.
+    pub access_token: String,
+    /// The refresh token.
+    pub refresh_token: String,
+    /// The same two.
+    pub tokens: Tokens,
+}
+
+/// The caller, flat and wrapped.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub struct Me {
+    /// The user's id.
+    pub id: Uuid,
+    /// The e-mail address, in lower case.
+    #[schema(schema_with = email)]
+    pub email: String,
+    /// When the user registered.
+    pub created_at: DateTime<Utc>,
+    /// When the user last changed.
+    pub updated_at: DateTime<Utc>,
+    /// The same, wrapped.
+    pub user: User,
+}
+
+/// It is done.
+#[derive(ToSchema)]
+pub struct Said {
+    /// Words for a person.
+    pub message: String,
+}
+
+/// It is done.
+#[derive(ToSchema)]
+pub struct Done {
+    /// Always true.
+    pub success: bool,
+    /// Words for a person.
+    pub message: String,
+}
+
+/// Where to send the person's browser.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub struct ConnectBegun {
+    /// The platform's page that asks for permission.
+    #[schema(format = "uri")]
+    pub authorization_url: String,
+    /// What the platform brings back, once.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
+    pub state: String,
+}
+
+/// An account was connected by the login widget.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub struct Connected {
+    /// Always true.
+    pub success: bool,
+    /// The account's id.
+    pub account_id: Uuid,
+    /// Its name on the platform.
+    pub username: String,
+}
+
+/// The caller's accounts.
+#[derive(ToSchema)]
+pub struct Accounts {
+    /// Newest first.
+    pub accounts: Vec<Account>,
+}
+
+/// What the platforms allow.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub struct RateLimits {
+    /// One of each active account.
+    pub rate_limits: Vec<RateLimit>,
+}
+
+/// How much of a platform an account may use.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub struct RateLimit {
+    /// The account's id.
+    pub account_id: Uuid,
+    /// The platform it is on.
+    pub platform: PlatformName,
+    /// Calls in one window.
+    #[schema(minimum = 0)]
+    pub limit: i64,
+    /// Calls that are left.
+    #[schema(minimum = 0)]
+    pub remaining: i64,
+    /// When all of them are there again.
+    pub reset_at: DateTime<Utc>,
+    /// Length of the window in milliseconds.
+    #[schema(minimum = 0)]
+    pub window_ms: i64,
+}
+
+/// The newest messages.
+#[derive(ToSchema)]
+pub struct Recent {
+    /// Newest first.
+    pub messages: Vec<Message>,
+    /// How many there are in this answer.
+    #[schema(minimum = 0, maximum = 100)]
+    pub count: i64,
+}
+
+/// How much was not read.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub struct Unread {
+    /// Of all platforms.
+    #[schema(minimum = 0)]
+    pub total: i64,
+    /// Of each platform the caller has an account on, also when it is none.
+    pub by_platform: BTreeMap<String, i64>,
+}
+
+/// A page of a conversation's messages.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub struct ThreadPage {
+    /// Newest first.
+    pub messages: Vec<Message>,
+    /// How many there are in this answer.
+    #[schema(minimum = 0, maximum = 100)]
+    pub count: i64,
+    /// How many there are in all.
+    #[schema(minimum = 0)]
+    pub total: i64,
+    /// The limit that was applied.
+    #[schema(minimum = 1, maximum = 100)]
+    pub limit: i64,
+    /// The offset that was applied.
+    #[schema(minimum = 0)]
+    pub offset: i64,
+    /// True when there is another page.
+    pub has_more: bool,
+}
+
+/// A page of conversations.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub struct ConversationPage {
+    /// The one with the newest message first.
+    pub conversations: Vec<Conversation>,
+    /// How many there are in this answer.
+    #[schema(minimum = 0, maximum = 100)]
+    pub count: i64,
+    /// How many there are in all.
+    #[schema(minimum = 0)]
+    pub total: i64,
+    /// The limit that was applied.
+    #[schema(minimum = 1, maximum = 100)]
+    pub limit: i64,
+    /// The offset that was applied.
+    #[schema(minimum = 0)]
+    pub offset: i64,
+    /// True when there is another page.
+    pub has_more: bool,
+}
+
+/// A message that is sent or on its way; `status` tells which.
+#[derive(ToSchema)]
+pub struct Sent {
+    /// The message.
+    pub message: Message,
+    /// Always true.
+    pub success: bool,
+}
+
+/// A webhook is on disk.
+#[derive(ToSchema)]
+pub struct WebhookTaken {
+    /// Always true.
+    pub ok: bool,
+}
+
+/// A token that no route asks back.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub struct CsrfToken {
+    /// The token.
+    #[schema(pattern = "^[0-9a-fA-F]{64}$")]
+    pub csrf_token: String,
+}
+
+/// The hub is well.
+#[derive(ToSchema)]
+pub struct Well {
+    /// Always `ok`.
+    pub status: String,
+    /// The time here.
+    pub timestamp: DateTime<Utc>,
+    /// What the hub stands on.
+    pub services: Services,
+}
+
+/// What the hub stands on.
+#[derive(ToSchema)]
+pub struct Services {
+    /// Always `connected`.
+    pub database: String,
+    /// `connected`, `disconnected`, or `in-process` when one process needs none.
+    pub redis: String,
+    /// The real-time doors.
+    pub websocket: Doors,
+}
+
+/// The real-time doors of this process.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub struct Doors {
+    /// Always `active`.
+    pub status: String,
+    /// Open connections.
+    #[schema(minimum = 0)]
+    pub connections: i64,
+    /// Users behind them.
+    #[schema(minimum = 0)]
+    pub authenticated_users: i64,
+}
+
+/// The hub cannot work.
+#[derive(ToSchema)]
+pub struct Unwell {
+    /// Always `error`.
+    pub status: String,
+    /// The time here.
+    pub timestamp: DateTime<Utc>,
+    /// Words for a person.
+    pub error: String,
+}
