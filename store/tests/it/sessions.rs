@@ -175,7 +175,7 @@ async fn a_successor_that_is_made_while_its_family_ends_ends_with_it() {
         let make = |_| {
             // Token 2 is locked now. Whoever revokes looks for successors before there is one.
             holds.send(()).unwrap();
-            std::thread::sleep(Duration::from_millis(500));
+            tokio::task::block_in_place(|| std::thread::sleep(Duration::from_millis(500)));
             let pair = Pair {
                 access: "access 3".to_owned(),
                 refresh: "refresh 3".to_owned(),
