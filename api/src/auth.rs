@@ -24,6 +24,7 @@ use uuid::Uuid;
 
 use crate::Api;
 use crate::error::{Problem, chain};
+use crate::limit;
 use crate::request::RequestId;
 
 /// What a valid token says.
@@ -159,7 +160,8 @@ fn sign(secret: &Secret, claims: &Claims, now: DateTime<Utc>, ttl: Duration) -> 
     jsonwebtoken::encode(&Header::new(Algorithm::HS256), &payload, &key).ok()
 }
 
-/// Who is calling: the extractor of every route that needs a bearer token.
+/// Who is calling: the extractor of every route that needs a bearer token. It also counts the
+/// request ([`limit`]).
 #[derive(Clone, Debug)]
 pub struct Caller {
     /// The user.
@@ -186,6 +188,7 @@ impl FromRequestParts<Api> for Caller {
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
         let token = bearer(&parts.headers)?;
         let claims = identify(api, token).await?;
+        limit::count(api, parts, claims.user).await?;
         Ok(Self {
             user: claims.user,
             email: claims.email,

@@ -29,6 +29,7 @@ struct Inner {
     message: Cow<'static, str>,
     retryable: bool,
     details: Option<Value>,
+    retry_after: Option<u64>,
 }
 
 impl Problem {
@@ -44,6 +45,7 @@ impl Problem {
             message: message.into(),
             retryable: false,
             details: None,
+            retry_after: None,
         }))
     }
 
@@ -85,6 +87,14 @@ impl Problem {
     pub fn with_details(mut self, details: Value) -> Self {
         Arc::make_mut(&mut self.0).details = Some(details);
         self
+    }
+
+    /// The same, and trying again helps after so many seconds.
+    #[must_use]
+    pub fn after(self, seconds: u64) -> Self {
+        let mut problem = self.retryable();
+        Arc::make_mut(&mut problem.0).retry_after = Some(seconds);
+        problem
     }
 
     /// Its code.
@@ -133,6 +143,9 @@ impl Problem {
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
             _ => {}
+        }
+        if let Some(seconds) = self.0.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         response.extensions_mut().insert(self.clone());
         response

@@ -7,6 +7,7 @@
 //! - [`router`]: every route; [`routes`]: one file per resource
 //! - [`live`]: the WebSocket and Socket.IO doors
 //! - [`auth`]: tokens and who is calling; [`password`]: their hashes
+//! - [`limit`]: how much one person may ask for, and how often somebody may guess
 //! - [`view`]: rows as clients see them
 //! - [`error`]: the one place that turns what went wrong into an envelope
 //! - [`openapi`]: the document that describes all of it
@@ -16,6 +17,7 @@
 pub mod auth;
 pub mod error;
 pub mod input;
+pub mod limit;
 pub mod live;
 pub mod openapi;
 pub mod password;

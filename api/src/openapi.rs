@@ -22,6 +22,7 @@ use utoipa::openapi::{OpenApi as Document, Server};
 use utoipa::{Modify, OpenApi};
 
 use crate::error::envelope;
+use crate::limit::is_counted;
 use crate::routes::documented;
 
 /// What is there before any route is.
@@ -90,7 +91,7 @@ fn finished(mut document: Value) -> Value {
             operation["operationId"] = json!(operation_id(method, path));
             let method = method.to_uppercase().parse().unwrap_or(Method::GET);
             forbid_null_parameters(operation);
-            add_common_errors(operation);
+            add_common_errors(&method, path, operation);
             add_envelopes(&method, path, operation);
         }
     }
@@ -129,7 +130,7 @@ fn forbid_null_parameters(operation: &mut Value) {
     }
 }
 
-fn add_common_errors(operation: &mut Value) {
+fn add_common_errors(method: &Method, path: &str, operation: &mut Value) {
     let needs_token = operation.get("security").is_some();
     let has_body = operation.get("requestBody").is_some();
     let Some(responses) = operation["responses"].as_object_mut() else {
@@ -144,6 +145,12 @@ fn add_common_errors(operation: &mut Value) {
             StatusCode::UNAUTHORIZED,
             "`UNAUTHORIZED`, `INVALID_TOKEN_FORMAT`, `INVALID_TOKEN` or `TOKEN_EXPIRED`",
         );
+        if is_counted(method, path) {
+            add(
+                StatusCode::TOO_MANY_REQUESTS,
+                "`RATE_LIMIT_EXCEEDED`: wait as many seconds as `Retry-After` says",
+            );
+        }
     }
     if has_body {
         add(

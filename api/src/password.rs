@@ -82,6 +82,10 @@ mod tests {
             let hash = vector.replacen("$2b$", prefix, 1);
             assert!(hasher.verify("password1".to_owned(), Some(hash)).await);
         }
+        for cost in [4, 5, 12] {
+            let hash = bcrypt::hash("password1", cost).unwrap();
+            assert!(hasher.verify("password1".to_owned(), Some(hash)).await);
+        }
         let hash = Some(vector.to_owned());
         assert!(!hasher.verify("password2".to_owned(), hash).await);
         assert!(!hasher.verify("password1".to_owned(), None).await);

@@ -2,8 +2,8 @@
 //!
 //! From the outside in: trailing slashes go, the request gets its id and its line in the log,
 //! errors get their route's shape, CORS headers go on everything (a browser hides an error without
-//! them), preflights are answered, panics become an answer, compressed bodies are refused. Only
-//! then does a handler ask who is calling.
+//! them), preflights are answered, what was counted is told in headers, panics become an answer,
+//! compressed bodies are refused. Only then does a handler ask who is calling.
 
 pub mod accounts;
 pub mod auth;
@@ -33,6 +33,7 @@ use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::error::{Problem, panicked, shaped};
+use crate::limit::{HEADERS, told};
 use crate::openapi::Base;
 use crate::request::{REQUEST_ID, logged, uncompressed};
 use crate::{Api, live};
@@ -47,6 +48,7 @@ pub fn router(api: Api) -> Router {
         .layer(from_fn(logged))
         .layer(from_fn(shaped))
         .layer(cors)
+        .layer(from_fn(told))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn(uncompressed));
     let routes = routes()
@@ -124,10 +126,7 @@ fn cors(settings: Arc<Settings>) -> CorsLayer {
         let origin = origin.to_str();
         origin.is_ok_and(|origin| settings.server.allows_origin(origin))
     };
-    let rate_limit = ["limit", "remaining", "reset"].map(|part| {
-        HeaderName::try_from(format!("x-ratelimit-{part}")).expect("letters and dashes are a name")
-    });
-    let exposed = rate_limit.into_iter().chain([RETRY_AFTER, REQUEST_ID]);
+    let exposed = HEADERS.into_iter().chain([RETRY_AFTER, REQUEST_ID]);
     CorsLayer::new()
         .allow_origin(AllowOrigin::predicate(move |origin, _| is_allowed(origin)))
         .allow_credentials(true)

@@ -9,6 +9,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -17,7 +18,9 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::ServiceBuilder;
 
+use crate::request::Peer;
 use crate::{Api, router};
 
 /// Longest a request's headers may take to arrive, the pause between two requests included.
@@ -55,13 +58,16 @@ pub async fn serve(
     loop {
         let accepted = async {
             let place = Arc::clone(&free).acquire_owned().await;
-            listener.accept().await.map(|(stream, _)| (stream, place))
+            listener
+                .accept()
+                .await
+                .map(|(stream, peer)| (stream, peer, place))
         };
         let accepted = tokio::select! {
             () = &mut shutdown => break,
             accepted = accepted => accepted,
         };
-        let (stream, place) = match accepted {
+        let (stream, peer, place) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -69,7 +75,7 @@ pub async fn serve(
                 continue;
             }
         };
-        let connection = converse(stream, app.clone(), ending.clone());
+        let connection = converse(stream, Peer(peer.ip()), app.clone(), ending.clone());
         connections.spawn(async move {
             let _place = place;
             connection.await;
@@ -89,9 +95,15 @@ pub async fn serve(
     Ok(())
 }
 
-async fn converse(stream: TcpStream, app: axum::Router, ending: CancellationToken) {
+async fn converse(stream: TcpStream, peer: Peer, app: axum::Router, ending: CancellationToken) {
     // Answers are written whole; waiting for more to send only adds delay.
     let _unsupported = stream.set_nodelay(true);
+    let app = ServiceBuilder::new()
+        .map_request(move |mut request: hyper::Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            request
+        })
+        .service(app);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS_WITHIN)

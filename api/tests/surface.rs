@@ -19,12 +19,16 @@ mod history;
 mod hub;
 #[path = "surface/inbox.rs"]
 mod inbox;
+#[path = "surface/limits.rs"]
+mod limits;
 #[path = "surface/openapi.rs"]
 mod openapi;
 #[path = "surface/page.rs"]
 mod page;
 #[path = "surface/past.rs"]
 mod past;
+#[path = "../../store/tests/it/redis.rs"]
+mod redis;
 #[path = "surface/sending.rs"]
 mod sending;
 #[path = "surface/sessions.rs"]

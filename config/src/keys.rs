@@ -59,6 +59,7 @@ pub(crate) const KEYS: &[Key] = &[
     plain("server.frontend_url", &["FRONTEND_URL"]),
     plain("server.public_url", &["WEBHOOK_BASE_URL"]),
     plain("server.cors_origins", &["CORS_ORIGINS"]),
+    plain("server.trusted_proxies", &["HUB_TRUSTED_PROXIES"]),
     plain("server.environment", &["HUB_ENV", "NODE_ENV"]),
     plain("data.dir", &["HUB_DATA_DIR"]),
     masked_url("database.url", &["DATABASE_URL"]),

@@ -28,6 +28,8 @@ pub struct ServerSettings {
     pub public_url: String,
     /// Origins of web clients; includes the one of `frontend_url`. `*` stands for all.
     pub cors_origins: Vec<String>,
+    /// Proxies in front of the API that add to `X-Forwarded-For`. Zero: nobody is believed.
+    pub trusted_proxies: usize,
     /// Development or production.
     pub environment: Environment,
 }
@@ -59,6 +61,7 @@ impl ServerSettings {
             frontend_url,
             public_url,
             cors_origins,
+            trusted_proxies: layers.number("server.trusted_proxies", 0..=10)?,
             environment: layers.choice(
                 "server.environment",
                 &[

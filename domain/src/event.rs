@@ -139,12 +139,15 @@ impl FailureClass {
     }
 }
 
-/// Why a token was revoked.
+/// Why tokens were revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Revocation {
-    /// The person logged out.
+    /// The person logged out: one token is over.
     Logout,
+    /// A token that had been exchanged was presented again: somebody has what is not theirs, so the
+    /// whole family is over. Since schema 2.
+    Reuse,
 }
 
 macro_rules! payloads {
@@ -186,7 +189,7 @@ payloads! {
         /// The family.
         session: SessionId,
     }
-    /// A token of the family was revoked for good; no window brings it back.
+    /// A token of the family, or all of it, was revoked for good; no window brings it back.
     SessionRevoked {
         /// The user.
         user: UserId,
@@ -532,7 +535,7 @@ events! {
     /// See [`SessionRefreshed`].
     SessionRefreshed(SessionRefreshed) = 1,
     /// See [`SessionRevoked`].
-    SessionRevoked(SessionRevoked) = 1,
+    SessionRevoked(SessionRevoked) = 2,
     /// See [`AccountConnected`].
     AccountConnected(AccountConnected) = 1,
     /// See [`AccountDisconnected`].

@@ -264,7 +264,7 @@ impl Hub {
                     let sent = Instant::now();
                     let status = self.post(client, first + nth, Signed::Rightly).await?;
                     ensure!(status == 200, "a webhook was answered with {status}");
-                    if nth % FOLLOWED_EVERY == 0 {
+                    if nth.is_multiple_of(FOLLOWED_EVERY) {
                         followed.lock().await.push(self.followed(first + nth, sent));
                     }
                 }

@@ -17,6 +17,7 @@
 //! - [`vault`]: sealing what is personal or secret; [`erase`]: forgetting a person
 //! - [`login`], [`session`], [`oauth`], [`account`], [`answer`]: side tables
 //! - [`signal`], [`bus`]: hints that something happened; polling is the truth
+//! - [`limit`]: counting requests and failed logins, in Redis or in memory
 
 pub mod account;
 pub mod answer;
@@ -33,6 +34,7 @@ pub mod generation;
 pub mod group;
 pub mod inspect;
 pub mod jobs;
+pub mod limit;
 pub mod login;
 pub mod oauth;
 pub mod parked;
@@ -87,6 +89,7 @@ pub struct Store {
     vault: vault::Vault,
     signals: signal::Signals,
     bus: bus::Bus,
+    limits: limit::Limits,
     events: group::Group<append::EventLog>,
     commands: group::Group<commands::CommandLog>,
     past_turns: query::past::Turns,
@@ -102,6 +105,7 @@ impl Store {
         let sharding = schema::sharding(&pool).await?;
         let signals = signal::Signals::new(options.redis_url.as_ref()).await?;
         let bus = bus::Bus::new(options.redis_url.as_ref()).await?;
+        let limits = limit::Limits::new(options.redis_url.as_ref()).await?;
         let log = append::EventLog::new(signals.clone());
         let commands = commands::CommandLog::new(signals.clone());
         Ok(Self {
@@ -118,6 +122,7 @@ impl Store {
             sharding,
             signals,
             bus,
+            limits,
             past_turns: query::past::Turns::new(),
         })
     }
@@ -150,6 +155,11 @@ impl Store {
     /// Live changes on their way to sockets.
     pub fn bus(&self) -> &bus::Bus {
         &self.bus
+    }
+
+    /// Counters of requests and of failed attempts.
+    pub fn limits(&self) -> &limit::Limits {
+        &self.limits
     }
 
     /// Who may fold a past now.

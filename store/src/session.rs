@@ -1,9 +1,14 @@
 //! Refresh tokens: kept as hashes, rotated once, in families that begin with a login.
+//!
+//! A family is a stream. When a token that was exchanged is presented again, and no window allows
+//! that, either its owner or somebody else has a copy, and nobody can tell who is who: the whole
+//! family is revoked. Whoever is exchanging another of its tokens at that moment is waited for, and
+//! its successor is revoked as well. Access tokens go on to their end, which is near.
 
 use chrono::{DateTime, Utc};
 use hub_domain::envelope::{Append, Expected, Meta};
 use hub_domain::event::{Revocation, SessionRefreshed, SessionRevoked, SessionStarted};
-use hub_domain::id::{SessionId, UserId};
+use hub_domain::id::{SessionId, StreamId, UserId};
 use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, Row};
 use std::time::Duration;
@@ -37,9 +42,14 @@ pub enum Exchanged {
     New(Pair),
     /// It was being exchanged at this moment; this is the pair the other request gets.
     Same(Pair),
-    /// Unknown, expired, revoked, or rotated too long ago.
+    /// Unknown, expired or revoked.
     Refused,
+    /// It was exchanged before, too long ago to be an accident: its family is revoked now.
+    Reused,
 }
+
+/// How often revoking a family begins anew because one of its tokens was just exchanged.
+const REVOKING_TRIES_MAX: usize = 20;
 
 impl Store {
     /// Begins a family with its first refresh token.
@@ -66,7 +76,8 @@ impl Store {
     ///
     /// A token that was rotated less than `twin_window` ago belongs to a request that raced this
     /// one and gets the same pair. One that was rotated less than `reuse_window` ago may be used
-    /// again, if the installation allows it. A logged-out token is refused in any case.
+    /// again, if the installation allows it; where that is as long as a token lives, every token
+    /// may. After that, presenting it revokes its family. A logged-out token is refused in any case.
     pub async fn exchange_refresh_token(
         &self,
         user: UserId,
@@ -111,7 +122,10 @@ impl Store {
                 );
             }
             if !is_reusable {
-                return Ok(Exchanged::Refused);
+                // Gives the token back: revoking takes the family's tokens in an order of its own.
+                tx.rollback().await?;
+                self.revoke_family(user, session).await?;
+                return Ok(Exchanged::Reused);
             }
         }
         let (pair, token) = make(session);
@@ -131,6 +145,58 @@ impl Store {
         tx.commit().await?;
         self.appended();
         Ok(Exchanged::New(pair))
+    }
+
+    /// Revokes every token of a family for good. Changes nothing when none is left.
+    ///
+    /// A token that another request exchanges at this moment gets a successor that a statement
+    /// which waited for it does not see. But that request appends to the family's stream: then the
+    /// version is not the expected one, and everything is done once more.
+    async fn revoke_family(&self, user: UserId, session: SessionId) -> Result<()> {
+        let shard = self.sharding().of_user(user);
+        let stream = StreamId::from(session);
+        for _ in 0..REVOKING_TRIES_MAX {
+            let mut tx = crate::transaction::begin(self.pool()).await?;
+            let version: Option<i64> =
+                sqlx::query_scalar("SELECT version FROM streams WHERE shard = $1 AND stream = $2")
+                    .bind(shard.0)
+                    .bind(stream.0)
+                    .fetch_optional(&mut *tx)
+                    .await?;
+            // In order, so that two who revoke do not wait for each other.
+            let revoked = sqlx::query(
+                "WITH family AS (SELECT token_hash FROM refresh_tokens \
+                 WHERE shard = $1 AND session = $2 AND user_id = $3 AND revoked_at IS NULL \
+                 ORDER BY token_hash FOR UPDATE) \
+                 UPDATE refresh_tokens t SET revoked_at = now(), successor = NULL FROM family f \
+                 WHERE t.shard = $1 AND t.token_hash = f.token_hash",
+            )
+            .bind(shard.0)
+            .bind(session.0)
+            .bind(user.0)
+            .execute(&mut *tx)
+            .await?;
+            if revoked.rows_affected() == 0 {
+                return Ok(());
+            }
+            let revoked = SessionRevoked {
+                user,
+                session,
+                reason: Revocation::Reuse,
+            };
+            let expected = version.map_or(Expected::NoStream, Expected::Version);
+            let append = Append::one(shard, session, revoked).expecting(expected);
+            match self.append_in(&mut tx, &append).await {
+                Err(Error::Conflict { .. }) => {}
+                appended => {
+                    appended?;
+                    tx.commit().await?;
+                    self.appended();
+                    return Ok(());
+                }
+            }
+        }
+        Err(Error::Busy)
     }
 
     /// Revokes one refresh token for good. Unknown and already revoked tokens change nothing.

@@ -76,6 +76,8 @@ pub fn settings(database: &str, base: &str, played: &str) -> Vec<(&'static str, 
         ("HUB_ENV", "development"),
         ("HUB_HOST", "127.0.0.1"),
         ("HUB_SHARDS", "4"),
+        // A test looks more often than a person.
+        ("USER_RATE_LIMIT_REQUESTS", "1000000"),
         ("HUB_DB_POOL_SIZE", "10"),
         ("WEBHOOK_BASE_URL", base),
         ("JWT_SECRET", "access-secret-of-a-test"),

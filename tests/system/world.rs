@@ -264,6 +264,8 @@ fn spawn(
         .env("PORT", port.to_string())
         .env("SANDBOX_PORT", sandbox_port.to_string())
         .env("SANDBOX_CUSTOMERS", "false")
+        // A test looks more often than a person.
+        .env("USER_RATE_LIMIT_REQUESTS", "1000000")
         .envs(settings.iter().map(|(name, value)| (*name, value)))
         .stdin(Stdio::null())
         .stdout(log.try_clone().expect("a log file"))

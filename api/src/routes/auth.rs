@@ -19,6 +19,7 @@ use uuid::Uuid;
 use crate::auth::{Caller, Claims, TokenError, issue, token_hash, verify_refresh};
 use crate::error::{Failing, Problem};
 use crate::input::Object;
+use crate::limit::{Address, Guess};
 use crate::openapi::{answer, ask};
 use crate::password::weakness;
 use crate::request::RequestId;
@@ -120,18 +121,21 @@ async fn register(
     responses(
         (status = 200, description = "Logged in", body = answer::SessionBegun),
         (status = 401, description = "`AUTHENTICATION_FAILED`: wrong address or wrong password"),
+        (status = 429, description = "`RATE_LIMIT_EXCEEDED`: too many wrong passwords for now"),
         (status = 500, description = "`INTERNAL_ERROR`"),
     ),
 )]
 async fn login(
     State(api): State<Api>,
     request: RequestId,
+    address: Address,
     body: Object,
 ) -> Result<Json<Value>, Problem> {
     let email = email(&body)?;
     let password = body.required("password", "Password")?;
     let login = api.store().login(login_stream(&email)).await;
     let login = login.map_err(|error| LOGGING_IN.because(error))?;
+    let guess = Guess::at(&api, address, &email).await?;
     let hash = login.as_ref().map(|login| login.password_hash.clone());
     let is_right = api.hasher().verify(password.to_owned(), hash).await;
     // One answer for both, so that nobody learns who has an account.
@@ -142,6 +146,7 @@ async fn login(
             "Invalid e-mail or password",
         ));
     };
+    guess.was_right(&api).await;
     let claims = Claims {
         user: login.user,
         email,
@@ -204,6 +209,11 @@ async fn refresh(State(api): State<Api>, body: Object) -> Result<Json<Value>, Pr
         }
         Exchanged::Same(pair) => pair,
         Exchanged::Refused => return Err(refused("Invalid refresh token")),
+        Exchanged::Reused => {
+            metrics::counter!("hub_sessions_revoked_total").increment(1);
+            tracing::warn!(user = %claims.user, "a refresh token was used twice: its session ended");
+            return Err(refused("Invalid refresh token"));
+        }
     };
     // Both forms: one generation of clients reads the top level, another `tokens`.
     Ok(Json(json!({
@@ -288,6 +298,7 @@ async fn me(State(api): State<Api>, caller: Caller) -> Result<Json<Value>, Probl
 async fn erase(
     State(api): State<Api>,
     caller: Caller,
+    address: Address,
     body: Object,
 ) -> Result<Json<Value>, Problem> {
     let password = body.required("password", "Password")?;
@@ -297,6 +308,7 @@ async fn erase(
     let Some(login) = login.filter(|login| login.user == caller.user) else {
         return Err(TokenError::Invalid.into());
     };
+    let guess = Guess::at(&api, address, &caller.email.to_lowercase()).await?;
     let hash = Some(login.password_hash);
     if !api.hasher().verify(password.to_owned(), hash).await {
         return Err(Problem::new(
@@ -305,6 +317,7 @@ async fn erase(
             "The password is not right",
         ));
     }
+    guess.was_right(&api).await;
     let failed = |error| ERASING.because(error);
     let begun = store.begin_erasure(caller.user, caller.meta()).await;
     let begun = begun.map_err(failed)?;

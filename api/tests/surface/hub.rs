@@ -41,7 +41,7 @@ pub const PASSWORD: &str = "correct horse";
 pub const BOT_TOKEN: &str = "123456:TEST-bot-token";
 
 /// The environment of the test's hub; a test may put its own in front.
-const ENVIRONMENT: [(&str, &str); 16] = [
+const ENVIRONMENT: [(&str, &str); 18] = [
     ("HUB_ENV", "development"),
     ("JWT_SECRET", "signs access tokens of a test"),
     ("JWT_REFRESH_SECRET", "signs refresh tokens of a test"),
@@ -58,6 +58,9 @@ const ENVIRONMENT: [(&str, &str); 16] = [
     ("HUB_SEND_WAIT_MS", "300"),
     ("HUB_OAUTH_CALLBACK_WAIT_MS", "3000"),
     ("HUB_SHARDS", "4"),
+    // Only the tests of limits want to meet them.
+    ("USER_RATE_LIMIT_REQUESTS", "1000000"),
+    ("HUB_STRICT_RATE_LIMIT_REQUESTS", "1000000"),
 ];
 
 pub struct Hub {
@@ -82,26 +85,19 @@ impl Hub {
     pub async fn start_with(environment: &[(&str, &str)]) -> Self {
         journal();
         let database = database().await;
-        let options = Options {
-            database_url: Secret::new(database.url()),
-            connections_max: 8,
-            redis_url: None,
-            encryption_key: Secret::new("the encryption key of a test"),
-        };
-        let store = Store::open(options).await.unwrap();
-        let settings = Settings::load(|name| {
-            let all = environment.iter().chain(&ENVIRONMENT);
-            let mut found = all.filter(|(own, _)| *own == name);
-            found.next().map(|(_, value)| (*value).to_owned())
-        });
-        let api = Api::new(store.clone(), Arc::new(settings.unwrap()), None);
+        let api = api(database.url(), environment).await;
         Self {
             router: router(api.clone()),
             answered: Mutex::default(),
+            projecting: tokio::spawn(project(api.store().clone())),
             api,
-            projecting: tokio::spawn(project(store)),
             database,
         }
+    }
+
+    /// Another process on the same database, as far as requests can tell.
+    pub async fn another(&self, environment: &[(&str, &str)]) -> Router {
+        router(api(self.database_url(), environment).await)
     }
 
     pub fn database_url(&self) -> &str {
@@ -191,15 +187,7 @@ impl Hub {
     /// What the API answers, held against the document.
     pub async fn call(&self, request: Request<Body>) -> Answer {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        let response = self.router.clone().oneshot(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let raw = to_bytes(body, 64 * 1024 * 1024).await.unwrap();
-        let answer = Answer {
-            status: parts.status.as_u16(),
-            headers: parts.headers,
-            body: serde_json::from_slice(&raw).unwrap_or_default(),
-            text: String::from_utf8_lossy(&raw).into_owned(),
-        };
+        let answer = call(&self.router, request).await;
         let document = document::served(&self.router).await;
         let operation = document::check(document, &method, &path, &answer);
         self.answered.lock().unwrap().extend(operation);
@@ -240,6 +228,35 @@ impl Hub {
         let query = format!("SELECT count(*) FROM {table}");
         let count = sqlx::query_scalar(sqlx::AssertSqlSafe(query));
         count.fetch_one(self.store().pool()).await.unwrap()
+    }
+}
+
+async fn api(database_url: &str, environment: &[(&str, &str)]) -> Api {
+    let settings = Settings::load(|name| {
+        let all = environment.iter().chain(&ENVIRONMENT);
+        let mut found = all.filter(|(own, _)| *own == name);
+        found.next().map(|(_, value)| (*value).to_owned())
+    });
+    let settings = settings.unwrap();
+    let options = Options {
+        database_url: Secret::new(database_url),
+        connections_max: 8,
+        redis_url: settings.redis.url.clone(),
+        encryption_key: Secret::new("the encryption key of a test"),
+    };
+    let store = Store::open(options).await.unwrap();
+    Api::new(store, Arc::new(settings), None)
+}
+
+pub async fn call(router: &Router, request: Request<Body>) -> Answer {
+    let response = router.clone().oneshot(request).await.unwrap();
+    let (parts, body) = response.into_parts();
+    let raw = to_bytes(body, 64 * 1024 * 1024).await.unwrap();
+    Answer {
+        status: parts.status.as_u16(),
+        headers: parts.headers,
+        body: serde_json::from_slice(&raw).unwrap_or_default(),
+        text: String::from_utf8_lossy(&raw).into_owned(),
     }
 }
 

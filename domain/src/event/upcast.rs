@@ -5,7 +5,7 @@
 //! old event runs every step from its schema on. A step is a pure function from JSON to JSON and
 //! knows no payload type: types change, the step must go on doing the same.
 
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
 use serde_json::Value;
 
 use super::ReadError;
@@ -21,8 +21,20 @@ pub struct Upcast {
     pub up: fn(Value) -> Result<Value, serde_json::Error>,
 }
 
-/// Every step there is. Empty, because no kind has had a second shape yet.
-pub const UPCASTS: &[Upcast] = &[];
+/// Every step there is.
+pub const UPCASTS: &[Upcast] = &[Upcast {
+    kind: "SessionRevoked",
+    from: 1,
+    up: logout_was_the_only_reason,
+}];
+
+/// Schema 2 has more reasons, and nothing else is new.
+fn logout_was_the_only_reason(value: Value) -> Result<Value, serde_json::Error> {
+    match value.get("reason").and_then(Value::as_str) {
+        Some("logout") => Ok(value),
+        _ => Err(serde_json::Error::custom("schema 1 knows only logout")),
+    }
+}
 
 /// Reads the payload of a kind whose current schema is `current`. The current shape is read
 /// directly; older ones walk up through `upcasts`.
@@ -123,6 +135,18 @@ mod tests {
         let current = r#"{"first":"Mira","last":"Q","at":7}"#;
         assert_eq!(read(3, current).unwrap(), mira(7));
         assert_eq!(read(1, r#"{"name":"Mira"}"#).unwrap().last, None);
+    }
+
+    #[test]
+    fn a_session_of_schema_1_ends_by_logout_only() {
+        let read = |schema, reason: &str| {
+            let payload = json!({ "reason": reason }).to_string();
+            read_as::<Value>(UPCASTS, "SessionRevoked", schema, 2, &payload)
+        };
+        assert_eq!(read(1, "logout").unwrap(), json!({ "reason": "logout" }));
+        let refused = read(1, "reuse").unwrap_err();
+        assert!(matches!(refused, ReadError::Malformed { schema: 1, .. }));
+        assert!(read(2, "reuse").is_ok());
     }
 
     #[test]

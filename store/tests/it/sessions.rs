@@ -5,7 +5,8 @@ use std::time::Duration;
 use chrono::Utc;
 use futures::future::join_all;
 use hub_domain::envelope::Meta;
-use hub_domain::id::{SessionId, UserId, login_stream};
+use hub_domain::event::{Event, Revocation};
+use hub_domain::id::{SessionId, StreamId, UserId, login_stream};
 use hub_store::session::{Exchanged, NewToken, Pair};
 use hub_store::{Error, Store};
 use uuid::Uuid;
@@ -71,7 +72,7 @@ async fn twins_get_the_same_pair() {
     let world = World::new().await;
     let other = world.another_store().await;
     let owner = logged_in(&world.store).await;
-    let twins = (2..10).map(|new| {
+    let twins = (2..22).map(|new| {
         let store = if new % 2 == 0 { &world.store } else { &other };
         exchange(store, owner, 1, new, NO_REUSE)
     });
@@ -81,7 +82,7 @@ async fn twins_get_the_same_pair() {
         .iter()
         .map(|it| match it {
             Exchanged::New(pair) | Exchanged::Same(pair) => pair,
-            Exchanged::Refused => panic!("a twin was refused"),
+            Exchanged::Refused | Exchanged::Reused => panic!("a twin was refused"),
         })
         .collect();
     assert!(pairs.iter().all(|pair| *pair == pairs[0]));
@@ -93,16 +94,135 @@ async fn twins_get_the_same_pair() {
     assert_eq!(whole_log(world.pool()).await.len(), 2);
 }
 
+/// Tokens of the family that can still be exchanged.
+async fn alive(store: &Store) -> i64 {
+    sqlx::query_scalar("SELECT count(*) FROM refresh_tokens WHERE revoked_at IS NULL")
+        .fetch_one(store.pool())
+        .await
+        .unwrap()
+}
+
+/// The reasons why tokens were revoked, in order.
+async fn revocations(store: &Store) -> Vec<Revocation> {
+    let log = whole_log(store.pool()).await.into_iter();
+    log.filter_map(|recorded| match recorded.event {
+        Event::SessionRevoked(it) => {
+            assert_eq!(recorded.stream, StreamId::from(it.session));
+            Some(it.reason)
+        }
+        _ => None,
+    })
+    .collect()
+}
+
 #[tokio::test]
-async fn a_token_used_one_after_the_other_is_refused_the_second_time() {
+async fn a_token_used_one_after_the_other_ends_its_family_and_no_other() {
     let world = World::new().await;
+    let owner = logged_in(&world.store).await;
+    let other = SessionId(Uuid::from_u128(51));
+    let elsewhere = token(100);
+    let begun = world
+        .store
+        .start_session(owner, other, &elsewhere, Meta::default());
+    begun.await.unwrap();
+    assert!(is_new(&exchange(&world.store, owner, 1, 2, NO_REUSE).await));
+    assert!(is_new(&exchange(&world.store, owner, 2, 3, NO_REUSE).await));
+    time_passes(&world.store, 11).await;
+    for _ in 0..2 {
+        let reused = exchange(&world.store, owner, 1, 4, NO_REUSE).await;
+        let first = revocations(&world.store).await.len();
+        assert_eq!(first, 1, "said once");
+        assert!(matches!(reused, Exchanged::Reused | Exchanged::Refused));
+    }
+    assert_eq!(revocations(&world.store).await, [Revocation::Reuse]);
+    for dead in 1..=3 {
+        let refused = exchange(&world.store, owner, dead, 5, WEEK).await;
+        assert_eq!(refused, Exchanged::Refused, "{dead}, whatever the window");
+    }
+    // Another login of the same person goes on.
+    assert_eq!(alive(&world.store).await, 1);
+    assert!(is_new(
+        &exchange(&world.store, owner, 100, 6, NO_REUSE).await
+    ));
+}
+
+#[tokio::test]
+async fn a_window_as_long_as_a_token_lives_ends_nothing() {
+    let world = World::new().await;
+    let owner = logged_in(&world.store).await;
+    // A client that never stores what it gets.
+    for n in 2..8 {
+        let day = Duration::from_secs(86_400);
+        assert!(is_new(&exchange(&world.store, owner, 1, n, day).await));
+        time_passes(&world.store, 14_000).await;
+    }
+    time_passes(&world.store, 14_000).await;
+    let ended = exchange(&world.store, owner, 1, 9, Duration::from_secs(86_400)).await;
+    assert_eq!(ended, Exchanged::Refused, "its time is over");
+    assert_eq!(revocations(&world.store).await, []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_successor_that_is_made_while_its_family_ends_ends_with_it() {
+    let world = World::new().await;
+    let other = world.another_store().await;
     let owner = logged_in(&world.store).await;
     assert!(is_new(&exchange(&world.store, owner, 1, 2, NO_REUSE).await));
     time_passes(&world.store, 11).await;
-    let reused = exchange(&world.store, owner, 1, 3, NO_REUSE).await;
-    assert_eq!(reused, Exchanged::Refused);
-    // The rightful successor is not affected.
-    assert!(is_new(&exchange(&world.store, owner, 2, 4, NO_REUSE).await));
+    let (holds, held) = tokio::sync::oneshot::channel();
+    let store = world.store.clone();
+    let rightful = tokio::spawn(async move {
+        let make = |_| {
+            // Token 2 is locked now. Whoever revokes looks for successors before there is one.
+            holds.send(()).unwrap();
+            tokio::task::block_in_place(|| std::thread::sleep(Duration::from_millis(500)));
+            let pair = Pair {
+                access: "access 3".to_owned(),
+                refresh: "refresh 3".to_owned(),
+            };
+            (pair, token(3))
+        };
+        let exchanged = store.exchange_refresh_token(owner, [2; 32], TWIN, NO_REUSE, make);
+        exchanged.await.unwrap()
+    });
+    held.await.unwrap();
+    let thief = exchange(&other, owner, 1, 4, NO_REUSE).await;
+    assert_eq!(thief, Exchanged::Reused);
+    assert!(is_new(&rightful.await.unwrap()));
+    assert_eq!(alive(&world.store).await, 0);
+    assert_eq!(revocations(&world.store).await, [Revocation::Reuse]);
+    let late = exchange(&other, owner, 3, 5, WEEK).await;
+    assert_eq!(late, Exchanged::Refused);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_thieves_and_a_chain_of_refreshes_end_in_one_revocation() {
+    let world = World::new().await;
+    let other = world.another_store().await;
+    let owner = logged_in(&world.store).await;
+    for old in 1..5 {
+        assert!(is_new(
+            &exchange(&world.store, owner, old, old + 1, NO_REUSE).await
+        ));
+    }
+    time_passes(&world.store, 11).await;
+    let thieves = (0..20).map(|n| {
+        let store = if n % 2 == 0 { &world.store } else { &other };
+        exchange(store, owner, 1 + n % 4, 100 + n, NO_REUSE)
+    });
+    let chain = async {
+        for old in 5..60 {
+            if !is_new(&exchange(&world.store, owner, old, old + 1, NO_REUSE).await) {
+                return old;
+            }
+        }
+        panic!("a family that ended was refreshed for ever");
+    };
+    let (thieves, _) = tokio::join!(join_all(thieves), chain);
+    assert!(thieves.contains(&Exchanged::Reused));
+    assert!(!thieves.iter().any(is_new));
+    assert_eq!(alive(&world.store).await, 0);
+    assert_eq!(revocations(&world.store).await, [Revocation::Reuse]);
 }
 
 #[tokio::test]
@@ -116,7 +236,7 @@ async fn a_reuse_window_is_counted_from_the_first_rotation() {
     // Had the second use begun it anew, this would still be inside.
     time_passes(&world.store, 1900).await;
     let late = exchange(&world.store, owner, 1, 4, window).await;
-    assert_eq!(late, Exchanged::Refused);
+    assert_eq!(late, Exchanged::Reused);
 }
 
 #[tokio::test]
