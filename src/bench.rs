@@ -18,6 +18,7 @@ use serde::Serialize;
 
 use crate::cli::{Bench, BenchWishes};
 use crate::roles;
+use load::Measured;
 
 /// One measured row.
 #[derive(Serialize)]
@@ -38,6 +39,22 @@ struct Row {
     peer_per_s: f64,
     /// How many times as fast as the peer; for latencies, how many times as long.
     ratio: f64,
+}
+
+impl Row {
+    /// What was measured next to its peer, by their rates.
+    fn beside(name: &str, measured: &Measured, peer: &str, other: &Measured) -> Self {
+        Self {
+            name: name.to_owned(),
+            clients: measured.clients,
+            per_s: measured.per_s,
+            p50_ms: measured.quantile_ms(0.5),
+            p99_ms: measured.quantile_ms(0.99),
+            peer: peer.to_owned(),
+            peer_per_s: other.per_s,
+            ratio: measured.per_s / other.per_s,
+        }
+    }
 }
 
 /// Where rows go: a table for people, JSON lines for machines.

@@ -7,14 +7,14 @@
 pub mod accounts;
 pub mod inbox;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
 /// Rows by id, with a mark on those that changed and a list of those that went away.
 #[derive(Clone, Debug)]
 pub struct Table<K, R> {
     rows: HashMap<K, Slot<R>>,
-    removed: Vec<K>,
+    removed: HashSet<K>,
 }
 
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ impl<K, R> Default for Table<K, R> {
     fn default() -> Self {
         Self {
             rows: HashMap::new(),
-            removed: Vec::new(),
+            removed: HashSet::new(),
         }
     }
 }
@@ -69,7 +69,7 @@ impl<K: Copy + Eq + Hash, R> Table<K, R> {
     /// Takes the row away.
     pub fn remove(&mut self, id: K) -> Option<R> {
         let slot = self.rows.remove(&id)?;
-        self.removed.push(id);
+        self.removed.insert(id);
         Some(slot.row)
     }
 
@@ -82,8 +82,8 @@ impl<K: Copy + Eq + Hash, R> Table<K, R> {
     }
 
     /// The ids of the rows that went away.
-    pub fn removed(&self) -> &[K] {
-        &self.removed
+    pub fn removed(&self) -> impl Iterator<Item = K> {
+        self.removed.iter().copied()
     }
 
     /// Every row.

@@ -44,7 +44,7 @@ pub async fn run(ground: &Ground, wishes: &BenchWishes, report: &mut Report) -> 
     let latency = alone.quantile_ms(0.5) / single.quantile_ms(0.5);
     report.row(&Row {
         ratio: latency,
-        ..row(
+        ..Row::beside(
             "append, latency alone",
             &alone,
             "one plain insert, p50",
@@ -55,7 +55,7 @@ pub async fn run(ground: &Ground, wishes: &BenchWishes, report: &mut Report) -> 
     for clients in [32, 256] {
         let measured = crowd.append(&store, clients, time).await?;
         best = best.max(measured.per_s);
-        report.row(&row(
+        report.row(&Row::beside(
             &format!("append, {clients} at once"),
             &measured,
             "plain inserts, 32 connections",
@@ -115,19 +115,6 @@ pub async fn beside(url: &str, wishes: &BenchWishes) -> Result<()> {
     let measured = crowd.append(&store, 128, time).await?;
     println!("{}", measured.per_s);
     Ok(())
-}
-
-fn row(name: &str, measured: &Measured, peer: &str, beside: &Measured) -> Row {
-    Row {
-        name: name.to_owned(),
-        clients: measured.clients,
-        per_s: measured.per_s,
-        p50_ms: measured.quantile_ms(0.5),
-        p99_ms: measured.quantile_ms(0.99),
-        peer: peer.to_owned(),
-        peer_per_s: beside.per_s,
-        ratio: measured.per_s / beside.per_s,
-    }
 }
 
 /// People whose messages are appended, each message once.

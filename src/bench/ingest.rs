@@ -53,7 +53,7 @@ pub async fn run(ground: &Ground, wishes: &BenchWishes, report: &mut Report) -> 
     let refused = hub.load(time, Signed::Wrongly).await?;
     let began = Instant::now();
     let accepted = hub.load(time, Signed::Rightly).await?;
-    report.row(&row(
+    report.row(&Row::beside(
         "webhooks accepted",
         &accepted,
         "the same, refused unsigned",
@@ -66,7 +66,7 @@ pub async fn run(ground: &Ground, wishes: &BenchWishes, report: &mut Report) -> 
     report.row(&Row {
         per_s: end_to_end,
         ratio: end_to_end / accepted.per_s,
-        ..row(
+        ..Row::beside(
             "seen in the inbox, sustained",
             &seen,
             "webhooks accepted",
@@ -79,7 +79,7 @@ pub async fn run(ground: &Ground, wishes: &BenchWishes, report: &mut Report) -> 
         per_s: end_to_end / 2.0,
         ratio: 0.5,
         peer_per_s: end_to_end,
-        ..row(
+        ..Row::beside(
             "lag until seen, at half of that",
             &lag,
             "seen in the inbox, sustained",
@@ -87,19 +87,6 @@ pub async fn run(ground: &Ground, wishes: &BenchWishes, report: &mut Report) -> 
         )
     })?;
     hub.stop().await
-}
-
-fn row(name: &str, measured: &Measured, peer: &str, beside: &Measured) -> Row {
-    Row {
-        name: name.to_owned(),
-        clients: measured.clients,
-        per_s: measured.per_s,
-        p50_ms: measured.quantile_ms(0.5),
-        p99_ms: measured.quantile_ms(0.99),
-        peer: peer.to_owned(),
-        peer_per_s: beside.per_s,
-        ratio: measured.per_s / beside.per_s,
-    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

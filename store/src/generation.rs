@@ -81,12 +81,7 @@ pub async fn rebuild(
     report: Report<'_>,
 ) -> Result<Certificate> {
     let claim = claim(pool, projection).await?;
-    let live = live_generation(pool, projection.name()).await?;
-    let pair = Pair {
-        projection,
-        live,
-        next: live.checked_add(1).ok_or_else(too_many)?,
-    };
+    let pair = Pair::beside_live(pool, projection).await?;
     let resumed = partition::create(pool, pair).await?;
     let run = Run::begin(pool, pair, report).await?;
     run.catch_up().await?;
@@ -111,10 +106,6 @@ pub async fn rebuild(
     Ok(certificate)
 }
 
-fn too_many() -> Error {
-    Error::Refused("there is no number left for another generation".to_owned())
-}
-
 /// Two generations of one projection.
 #[derive(Clone, Copy, Debug)]
 struct Pair {
@@ -123,6 +114,21 @@ struct Pair {
     live: i16,
     /// What is being built.
     next: i16,
+}
+
+impl Pair {
+    /// The live generation, and the one that comes after it.
+    async fn beside_live(pool: &PgPool, projection: Projection) -> Result<Self> {
+        let live = live_generation(pool, projection.name()).await?;
+        let next = live.checked_add(1).ok_or_else(|| {
+            Error::Refused("there is no number left for another generation".to_owned())
+        })?;
+        Ok(Self {
+            projection,
+            live,
+            next,
+        })
+    }
 }
 
 /// Holds the right to rebuild a projection for as long as the connection lives. A convenience and

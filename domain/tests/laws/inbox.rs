@@ -109,7 +109,7 @@ proptest! {
                 prop_assert!(touches(&touch, row), "{:?} changed {row:?}", recorded.event);
             }
             for id in all.messages.removed() {
-                prop_assert!(touches(&touch, &rows.messages[id]));
+                prop_assert!(touches(&touch, &rows.messages[&id]));
             }
             rows.fold(std::slice::from_ref(&recorded));
             let mut everything = rows.clone();

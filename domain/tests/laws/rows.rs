@@ -80,7 +80,7 @@ impl Rows {
     /// Writes what changed.
     pub fn write(&mut self, inbox: &Inbox) {
         for id in inbox.messages.removed() {
-            self.messages.remove(id);
+            self.messages.remove(&id);
         }
         for row in inbox.conversations.changed() {
             self.conversations.insert(row.id, row.clone());

@@ -14,8 +14,8 @@ use hub_domain::limits::REBUILD_SHARDS_MAX;
 use serde::Serialize;
 use sqlx::PgPool;
 
-use super::{Digest, HELD_PAUSE, Pair, Report, Run, claim, compare, partition, too_many};
-use crate::checkpoint::{live_generation, live_position};
+use super::{Digest, HELD_PAUSE, Pair, Report, Run, claim, compare, partition};
+use crate::checkpoint::live_position;
 use crate::error::{Error, Result};
 use crate::project::Projection;
 use crate::read::position_at;
@@ -92,12 +92,7 @@ pub async fn reconstruct(
     report: Report<'_>,
 ) -> Result<Reconstruction> {
     let claim = claim(pool, projection).await?;
-    let live = live_generation(pool, projection.name()).await?;
-    let pair = Pair {
-        projection,
-        live,
-        next: live.checked_add(1).ok_or_else(too_many)?,
-    };
+    let pair = Pair::beside_live(pool, projection).await?;
     let (time, targets) = targets(pool, until).await?;
     for target in &targets {
         expect_before(pool, pair, *target).await?;
@@ -119,7 +114,7 @@ pub async fn reconstruct(
     let progress = run.progress();
     Ok(Reconstruction {
         projection: projection.name(),
-        live,
+        live: pair.live,
         generation: pair.next,
         resumed,
         until: time,

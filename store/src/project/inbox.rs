@@ -241,15 +241,16 @@ async fn remove(
     connection: &mut PgConnection,
     shard: Shard,
     generation: i16,
-    ids: &[MessageId],
+    ids: impl Iterator<Item = MessageId>,
 ) -> Result<()> {
+    let ids: Vec<Uuid> = ids.map(|id| id.0).collect();
     if ids.is_empty() {
         return Ok(());
     }
     sqlx::query("DELETE FROM read.messages WHERE shard = $1 AND generation = $2 AND id = ANY ($3)")
         .bind(shard.0)
         .bind(generation)
-        .bind(ids.iter().map(|id| id.0).collect::<Vec<_>>())
+        .bind(ids)
         .execute(connection)
         .await?;
     Ok(())
