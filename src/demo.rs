@@ -6,6 +6,7 @@ use hub_config::Settings;
 use hub_domain::envelope::Meta;
 use hub_domain::id::{UserId, login_stream};
 use hub_domain::platform::{Platform, adapter};
+use hub_domain::secret::Secret;
 use hub_store::oauth::Begun;
 use hub_store::{Error, Store};
 use uuid::Uuid;
@@ -85,14 +86,20 @@ async fn connect(
     address: &str,
 ) -> Result<()> {
     let adapter = adapter(platform).context("no adapter")?;
-    let state = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+    let random = || format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+    let state = random();
+    let verifier = adapter.pkce().then(random);
     let begun = Begun {
         user,
         platform,
-        verifier: None,
+        verifier: verifier.clone(),
     };
     store.put_oauth_state(&state, &begun).await?;
-    let mut page = adapter.authorize(&settings.app(platform), &state)?;
+    let mut page = adapter.authorize(
+        &settings.app(platform),
+        &state,
+        verifier.map(Secret::new).as_ref(),
+    )?;
     if platform == Platform::Facebook {
         page.push_str("&page=");
         page.push_str(hub_sandbox::DEMO_FACEBOOK_PAGE);

@@ -12,12 +12,9 @@ pub fn run(platform: Platform, file: &Path, account: Option<&str>) -> Result<()>
     let adapter =
         adapter(platform).ok_or_else(|| anyhow!("there is no adapter for {platform} yet"))?;
     let raw = read(file)?;
-    let facts = adapter.translate(&settings.app(platform), &raw)?;
+    let facts = adapter.translate(&settings.app(platform), account, &raw)?;
     let mut out = std::io::stdout().lock();
-    for mut fact in facts {
-        if account.is_some() && (fact.account.is_none() || platform == Platform::Telegram) {
-            fact.account = account.map(str::to_owned);
-        }
+    for fact in facts {
         writeln!(out, "{}", serde_json::to_string(&fact)?)?;
     }
     Ok(())

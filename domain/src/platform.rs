@@ -4,6 +4,7 @@
 //! that somebody else makes. One driver in the worker moves the bytes; the sandbox plays the other
 //! side. Adding a platform is one file here, one line in [`adapter`], and its player in the sandbox.
 
+pub mod call;
 pub mod fact;
 pub mod http;
 
@@ -16,9 +17,12 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::secret::Secret;
+use call::{CallFailure, PollFlow, Tokens};
 use fact::Fact;
 use http::{HttpRequest, HttpResponse, TransportError};
 
@@ -327,10 +331,23 @@ pub trait Adapter: Sync + Send {
 
     /// Reads everything out of a raw body. An item nobody understands becomes a fact of kind
     /// `unknown` and never fails its neighbours; only a body that is no JSON at all is an error.
-    fn translate(&self, app: &App, raw: &[u8]) -> Result<Vec<Fact>, Unreadable>;
+    /// Webhook bodies, poll pages and single resources are told apart by their shape. `account` is
+    /// the platform's id of the account that bytes were fetched for; webhooks name their own.
+    fn translate(
+        &self,
+        app: &App,
+        account: Option<&str>,
+        raw: &[u8],
+    ) -> Result<Vec<Fact>, Unreadable>;
 
-    /// Where to send a person who wants to connect an account.
-    fn authorize(&self, app: &App, state: &str) -> Result<String, ConnectError>;
+    /// Where to send a person who wants to connect an account. `verifier` is there when
+    /// [`Adapter::pkce`] says so.
+    fn authorize(
+        &self,
+        app: &App,
+        state: &str,
+        verifier: Option<&Secret>,
+    ) -> Result<String, ConnectError>;
 
     /// Starts turning a grant into a connected account.
     fn connect(&self, app: &App, grant: Grant) -> Box<dyn ConnectFlow>;
@@ -356,6 +373,40 @@ pub trait Adapter: Sync + Send {
 
     /// The name in the answer to [`Adapter::contact`]; `None` when the platform does not tell it.
     fn contact_name(&self, _answer: &HttpResponse) -> Option<String> {
+        None
+    }
+
+    /// Whether [`Adapter::authorize`] wants a PKCE verifier (RFC 7636), which then comes back in
+    /// [`Grant::Code`].
+    fn pkce(&self) -> bool {
+        false
+    }
+
+    /// The call that asks for new tokens. `None` when this account's token does not expire or
+    /// cannot be renewed.
+    fn refresh(&self, _app: &App, _credentials: &Credentials) -> Option<HttpRequest> {
+        None
+    }
+
+    /// The tokens in the answer to [`Adapter::refresh`].
+    fn refreshed(
+        &self,
+        _answer: &Result<HttpResponse, TransportError>,
+    ) -> Result<Tokens, CallFailure> {
+        Err(CallFailure::Permanent {
+            reason: "this platform's tokens are not renewed".to_owned(),
+        })
+    }
+
+    /// Starts fetching what is new since `cursor` (the first time: since a day before `now`).
+    /// `None` when the platform cannot be asked.
+    fn poll(
+        &self,
+        _app: &App,
+        _credentials: &Credentials,
+        _cursor: Option<&Value>,
+        _now: DateTime<Utc>,
+    ) -> Option<Box<dyn PollFlow>> {
         None
     }
 

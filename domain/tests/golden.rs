@@ -75,7 +75,7 @@ pub fn facts(path: &str) -> Vec<Fact> {
     let platform: Platform = path.split('/').next().unwrap().parse().unwrap();
     let facts = adapter(platform)
         .unwrap()
-        .translate(&app(), &fixture(path))
+        .translate(&app(), None, &fixture(path))
         .unwrap();
     for fact in &facts {
         assert!(!fact.dedup.is_empty(), "{path}: {fact:?}");

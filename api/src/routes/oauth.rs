@@ -3,7 +3,10 @@
 use aws_lc_rs::rand;
 use axum::Json;
 use axum::extract::State;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hub_domain::platform::{Platform, adapter};
+use hub_domain::secret::Secret;
 use hub_store::oauth::Begun;
 use serde_json::{Value, json};
 use utoipa_axum::router::OpenApiRouter;
@@ -48,13 +51,17 @@ async fn connect(
     let mut state = [0_u8; 32];
     rand::fill(&mut state).map_err(|_| CONNECTING.problem())?;
     let state = hex::encode(state);
+    let verifier = match adapter.pkce() {
+        true => Some(verifier().ok_or_else(|| CONNECTING.problem())?),
+        false => None,
+    };
     let authorization_url = adapter
-        .authorize(&api.settings().app(platform), &state)
+        .authorize(&api.settings().app(platform), &state, verifier.as_ref())
         .map_err(|error| unavailable(error.0))?;
     let begun = Begun {
         user: caller.user,
         platform,
-        verifier: None,
+        verifier: verifier.map(|verifier| verifier.expose().to_owned()),
     };
     let stored = api.store().put_oauth_state(&state, &begun).await;
     stored.map_err(|error| CONNECTING.because(error))?;
@@ -62,6 +69,13 @@ async fn connect(
         "authorizationUrl": authorization_url,
         "state": state,
     })))
+}
+
+/// A PKCE verifier: 32 random bytes in base64url, 43 characters (RFC 7636, section 4.1).
+fn verifier() -> Option<Secret> {
+    let mut bytes = [0_u8; 32];
+    rand::fill(&mut bytes).ok()?;
+    Some(Secret::new(URL_SAFE_NO_PAD.encode(bytes)))
 }
 
 /// The platform of that name.

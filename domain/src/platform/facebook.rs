@@ -19,6 +19,7 @@ use super::{
     Adapter, App, Capabilities, ConnectError, ConnectFlow, Credentials, Grant, Handshake, Headers,
     Outbound, Platform, Reconcile, Refused, SendOutcome, TextUnit, Unreadable, meta, wire,
 };
+use crate::secret::Secret;
 
 /// The document says "less than 2000 characters".
 const TEXT_MAX: usize = 1999;
@@ -55,17 +56,25 @@ impl Adapter for Messenger {
     }
 
     fn route(&self, app: &App, raw: &[u8]) -> Vec<String> {
-        wire::accounts(self.translate(app, raw).unwrap_or_default())
+        wire::accounts(self.translate(app, None, raw).unwrap_or_default())
     }
 
-    fn translate(&self, app: &App, raw: &[u8]) -> Result<Vec<Fact>, Unreadable> {
-        Ok(wire::distinct(webhook::read(
-            &app.client_id,
-            &wire::parse(raw)?,
-        )))
+    fn translate(
+        &self,
+        app: &App,
+        account: Option<&str>,
+        raw: &[u8],
+    ) -> Result<Vec<Fact>, Unreadable> {
+        let facts = webhook::read(&app.client_id, &wire::parse(raw)?);
+        Ok(wire::of_account(wire::distinct(facts), account))
     }
 
-    fn authorize(&self, app: &App, state: &str) -> Result<String, ConnectError> {
+    fn authorize(
+        &self,
+        app: &App,
+        state: &str,
+        _: Option<&Secret>,
+    ) -> Result<String, ConnectError> {
         connect::authorize(app, state)
     }
 

@@ -88,18 +88,30 @@ impl Adapter for Bot {
     }
 
     fn route(&self, app: &App, raw: &[u8]) -> Vec<String> {
-        wire::accounts(self.translate(app, raw).unwrap_or_default())
+        wire::accounts(self.translate(app, None, raw).unwrap_or_default())
     }
 
-    fn translate(&self, app: &App, raw: &[u8]) -> Result<Vec<Fact>, Unreadable> {
-        let bot = bot_id(&app.bot_token);
+    fn translate(
+        &self,
+        app: &App,
+        account: Option<&str>,
+        raw: &[u8],
+    ) -> Result<Vec<Fact>, Unreadable> {
+        let bot = account
+            .map(str::to_owned)
+            .or_else(|| bot_id(&app.bot_token));
         Ok(wire::distinct(update::read(
             bot.as_deref(),
             &wire::parse(raw)?,
         )))
     }
 
-    fn authorize(&self, app: &App, state: &str) -> Result<String, ConnectError> {
+    fn authorize(
+        &self,
+        app: &App,
+        state: &str,
+        _: Option<&Secret>,
+    ) -> Result<String, ConnectError> {
         connect::authorize(app, state)
     }
 

@@ -44,6 +44,14 @@ pub fn id(value: &Value) -> Option<String> {
     }
 }
 
+/// The facts with the account they were fetched for, where they do not name one themselves.
+pub fn of_account(mut facts: Vec<Fact>, account: Option<&str>) -> Vec<Fact> {
+    for fact in facts.iter_mut().filter(|fact| fact.account.is_none()) {
+        fact.account = account.map(str::to_owned);
+    }
+    facts
+}
+
 /// A text, possibly empty.
 pub fn text(value: &Value) -> Option<String> {
     value.as_str().map(|text| text::repair(text).into_owned())

@@ -358,7 +358,9 @@ fn edit_and_deletion() {
     let number = number.replace(r#""num_edit":"1""#, r#""num_edit":1"#);
     let messenger = adapter(Platform::Facebook).unwrap();
     assert_eq!(
-        messenger.translate(&app(), number.as_bytes()).unwrap()[0],
+        messenger
+            .translate(&app(), None, number.as_bytes())
+            .unwrap()[0],
         facts[0]
     );
 }

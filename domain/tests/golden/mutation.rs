@@ -114,7 +114,7 @@ fn damaged_payloads_never_panic() {
                 let read = catch_unwind(AssertUnwindSafe(|| {
                     adapter.verify(&app, &[], &damaged).unwrap_err();
                     (
-                        adapter.translate(&app, &damaged),
+                        adapter.translate(&app, None, &damaged),
                         adapter.route(&app, &damaged),
                     )
                 }));
@@ -164,7 +164,7 @@ fn damage_to_one_item_spares_its_neighbours() {
         &nested(9_999),
     ] {
         let facts = messenger
-            .translate(&app(), body(broken).as_bytes())
+            .translate(&app(), None, body(broken).as_bytes())
             .unwrap();
         assert_eq!(
             crate::kinds(&facts),

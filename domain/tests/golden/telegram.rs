@@ -70,7 +70,11 @@ fn every_size_in_the_index_and_the_secret_of_all() {
 fn without_a_token_the_account_is_not_known() {
     let bot = adapter(Platform::Telegram).unwrap();
     let facts = bot
-        .translate(&App::default(), &fixture("telegram/01_text_private.json"))
+        .translate(
+            &App::default(),
+            None,
+            &fixture("telegram/01_text_private.json"),
+        )
         .unwrap();
     assert_eq!(facts[0].account, None);
 }
@@ -292,7 +296,7 @@ fn forward_of_somebody_hidden() {
     let old = String::from_utf8(fixture("telegram/16_forward_hidden_user.json")).unwrap();
     let old = old.replace("forward_origin", "left_out");
     assert_eq!(
-        bot.translate(&app(), old.as_bytes()).unwrap(),
+        bot.translate(&app(), None, old.as_bytes()).unwrap(),
         [fact],
         "legacy keys alone"
     );
@@ -415,7 +419,7 @@ fn a_business_owner_who_writes_is_our_side() {
     };
     let bot = adapter(Platform::Telegram).unwrap();
     let read = |from| {
-        bot.translate(&app(), update(from).to_string().as_bytes())
+        bot.translate(&app(), None, update(from).to_string().as_bytes())
             .unwrap()
             .remove(0)
     };
@@ -436,7 +440,7 @@ fn service_messages_are_no_messages() {
         message[key] = value;
         let update = json!({"update_id": 1, "message": message});
         let facts = bot
-            .translate(&app(), update.to_string().as_bytes())
+            .translate(&app(), None, update.to_string().as_bytes())
             .unwrap();
         (kinds(&facts)[0], facts[0].content)
     };

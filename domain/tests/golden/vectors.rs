@@ -65,7 +65,7 @@ fn meta_negative_cases() {
     let header = signature::meta_sign(META_SECRET, b"");
     let signed = [("x-hub-signature-256".to_owned(), header)];
     assert_eq!(messenger.verify(&app(), &signed, b""), Ok(()));
-    assert!(messenger.translate(&app(), b"").is_err());
+    assert!(messenger.translate(&app(), None, b"").is_err());
 }
 
 #[test]

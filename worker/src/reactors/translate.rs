@@ -179,7 +179,7 @@ impl Translate {
         };
         let facts = match raw.and_then(|raw| {
             adapter
-                .translate(app, &raw)
+                .translate(app, None, &raw)
                 .map_err(|error| error.to_string())
         }) {
             Ok(facts) => facts,

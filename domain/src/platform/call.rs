@@ -1,0 +1,70 @@
+//! Calls that are no sends: fetching what is new, and new tokens.
+
+use serde_json::Value;
+
+use super::http::{HttpRequest, HttpResponse, TransportError};
+use crate::secret::Secret;
+use std::time::Duration;
+
+/// How a call that changes nothing on the platform failed, in the hub's words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallFailure {
+    /// Ask again no earlier than this.
+    RetryAfter {
+        /// The wait the platform asked for.
+        wait: Duration,
+        /// What the platform said, fit for operators.
+        reason: String,
+    },
+    /// Ask again with growing delay.
+    Backoff {
+        /// What the platform said, fit for operators.
+        reason: String,
+    },
+    /// The account's authorisation is gone until somebody reconnects it.
+    Reconnect {
+        /// What the platform said, fit for operators.
+        reason: String,
+    },
+    /// Asking again does not help.
+    Permanent {
+        /// What the platform said, fit for operators.
+        reason: String,
+    },
+}
+
+/// Tokens as the platform gave them out.
+#[derive(Clone, Debug, Default)]
+pub struct Tokens {
+    /// The token to call the platform with.
+    pub access_token: Secret,
+    /// The token to ask for the next ones with. `None`: the one before stays good.
+    pub refresh_token: Option<Secret>,
+    /// Seconds the access token lives; `None` when it does not expire.
+    pub expires_in_s: Option<u64>,
+}
+
+/// The next move of a poll.
+#[derive(Debug)]
+pub enum PollStep {
+    /// Make this call and come back with its answer.
+    Call(HttpRequest),
+    /// Keep this body as raw input, which [`super::Adapter::translate`] reads, and come back with
+    /// `None`.
+    Keep(Vec<u8>),
+    /// Everything there is has been kept; the next poll begins here.
+    Done {
+        /// What the adapter wants to be given the next time. No secret, no personal text.
+        cursor: Value,
+    },
+    /// It did not work. What was kept before stays kept, the cursor stays where it was.
+    Failed(CallFailure),
+}
+
+/// A conversation with the platform that fetches what is new since a cursor. Bounded: it ends after
+/// a few dozen calls, and the next poll goes on where it ended.
+pub trait PollFlow: Send {
+    /// The next step. The first call gets `None`, as does one after [`PollStep::Keep`]; each other
+    /// one gets the answer to the last request.
+    fn next(&mut self, answer: Option<Result<HttpResponse, TransportError>>) -> PollStep;
+}
