@@ -7,6 +7,7 @@
 mod accounts;
 pub(crate) mod bulk;
 mod inbox;
+mod statistics;
 
 use std::sync::LazyLock;
 
@@ -93,6 +94,17 @@ impl Handler for Fold {
 
     async fn reach(&self, _: &mut PgConnection, _: Place) -> Result<Reach> {
         Ok(self.reach.clone())
+    }
+
+    async fn passed(&self, connection: &mut PgConnection, from: Place, to: i64) -> Result<()> {
+        statistics::refresh(
+            connection,
+            self.projection,
+            self.generation,
+            from.position,
+            to,
+        )
+        .await
     }
 
     async fn apply(

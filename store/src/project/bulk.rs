@@ -10,7 +10,7 @@ use hub_domain::id::{Place, Shard};
 use hub_domain::limits::{BULK_EVENTS_MAX, REBUILD_BATCH_MAX};
 use sqlx::PgPool;
 
-use super::Projection;
+use super::{Projection, statistics};
 use super::inbox::Stretch;
 use crate::checkpoint;
 use crate::error::Result;
@@ -56,6 +56,8 @@ pub(crate) async fn fold(
         return Ok(Some(0));
     }
     inbox.write(&mut turn.tx, shard, generation).await?;
+    let from = turn.from.position;
+    statistics::refresh(&mut turn.tx, Projection::Inbox, generation, from, at).await?;
     turn.finish(at).await?;
     Ok(Some(folded))
 }
