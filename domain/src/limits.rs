@@ -50,6 +50,9 @@ pub const APPEND_QUEUE_MAX: usize = 10_000;
 /// Events a reactor takes in one transaction.
 pub const REACTOR_BATCH_MAX: i64 = 500;
 
+/// Events a turn of several shards takes, all of them together.
+pub const TOGETHER_EVENTS_MAX: i64 = 2_000;
+
 /// Events a reactor passes in one statement when none of them concerns it.
 pub const GLIDE_EVENTS_MAX: i64 = 20_000;
 

@@ -10,6 +10,8 @@
 //! included, and are done again. And nothing can follow from a turn and outlive it: a later commit
 //! that does wait takes everything before it to the disk too.
 
+use std::collections::BTreeMap;
+
 use hub_domain::id::{Place, Shard};
 use sqlx::{PgPool, Postgres, Transaction};
 
@@ -88,6 +90,111 @@ pub async fn begin(pool: &PgPool, reactor: Reactor, shard: Shard) -> Result<Opti
     .fetch_optional(&mut *tx)
     .await?;
     Ok(row.map(|(position, heads, ..)| Turn::new(tx, reactor, Place { shard, position }, heads)))
+}
+
+/// A transaction that holds a reactor's checkpoints in several shards, as [`Turn`] does in one.
+pub struct Turns {
+    /// The transaction: everything the reactor writes goes in here.
+    pub tx: Transaction<'static, Postgres>,
+    reactor: Reactor,
+    /// Where it is in each shard that nobody else holds, in ascending order.
+    pub from: Vec<Place>,
+    /// Shards in which it has something parked, held too: not for turns of several.
+    pub(crate) with_parked: Vec<Shard>,
+    parkings: BTreeMap<Shard, Vec<Parking>>,
+}
+
+/// Begins a turn in those of these shards that no other worker is at.
+pub async fn begin_all(pool: &PgPool, reactor: Reactor, shards: &[Shard]) -> Result<Turns> {
+    let mut tx = crate::transaction::begin(pool).await?;
+    let rows: Vec<(i16, i64, i32, String, String)> = sqlx::query_as(
+        "SELECT shard, position, parked, set_config('synchronous_commit', 'off', true), \
+             set_config('enable_seqscan', 'off', true) FROM checkpoints \
+         WHERE shard = ANY ($1) AND reactor = $2 AND generation = $3 \
+         ORDER BY shard FOR UPDATE SKIP LOCKED",
+    )
+    .bind(shards.iter().map(|shard| shard.0).collect::<Vec<_>>())
+    .bind(reactor.name)
+    .bind(reactor.generation)
+    .fetch_all(&mut *tx)
+    .await?;
+    let mut turns = Turns {
+        tx,
+        reactor,
+        from: Vec::with_capacity(rows.len()),
+        with_parked: Vec::new(),
+        parkings: BTreeMap::new(),
+    };
+    for (shard, position, heads, ..) in rows {
+        let shard = Shard(shard);
+        turns.from.push(Place { shard, position });
+        if heads > 0 {
+            turns.with_parked.push(shard);
+        }
+    }
+    Ok(turns)
+}
+
+impl Turns {
+    /// Moves the checkpoints of these shards, `(from, to)` each, and commits everything that was
+    /// written in this turn, what was put aside included.
+    pub async fn finish(mut self, spans: &[(Place, i64)]) -> Result<()> {
+        let reactor = self.reactor;
+        for (shard, parkings) in &self.parkings {
+            parked::insert(&mut self.tx, reactor, *shard, parkings).await?;
+        }
+        let shard = |(from, _): &(Place, i64)| from.shard.0;
+        let moved = sqlx::query(
+            "UPDATE checkpoints c SET position = w.upto, updated_at = clock_timestamp(), \
+                 parked = CASE WHEN c.shard = ANY ($6) THEN \
+                     (SELECT count(*) FROM parked p WHERE p.shard = c.shard \
+                         AND p.reactor = c.reactor AND p.generation = c.generation \
+                         AND p.class <> 'held') ELSE c.parked END \
+             FROM unnest($3::smallint[], $4::bigint[], $5::bigint[]) AS w (shard, after, upto) \
+             WHERE c.shard = w.shard AND c.reactor = $1 AND c.generation = $2 \
+                 AND c.position = w.after",
+        )
+        .bind(reactor.name)
+        .bind(reactor.generation)
+        .bind(spans.iter().map(shard).collect::<Vec<_>>())
+        .bind(
+            spans
+                .iter()
+                .map(|(from, _)| from.position)
+                .collect::<Vec<_>>(),
+        )
+        .bind(spans.iter().map(|(_, to)| *to).collect::<Vec<_>>())
+        .bind(
+            self.parkings
+                .keys()
+                .map(|shard| shard.0)
+                .collect::<Vec<_>>(),
+        )
+        .execute(&mut *self.tx)
+        .await?
+        .rows_affected();
+        if moved != spans.len() as u64 {
+            return Err(Error::Fenced);
+        }
+        self.tx.commit().await?;
+        for (shard, parkings) in &self.parkings {
+            for parking in parkings {
+                tell(reactor, *shard, parking);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a turn in which there was nothing to do, see [`Turn::leave`].
+    pub async fn leave(self) -> Result<()> {
+        self.tx.rollback().await?;
+        Ok(())
+    }
+
+    /// Puts something of a shard aside, see [`Turn::park`].
+    pub fn park(&mut self, shard: Shard, parking: Parking) {
+        self.parkings.entry(shard).or_default().push(parking);
+    }
 }
 
 /// Holds a checkpoint to work on what is parked, waiting a moment for whoever has it. `None` when
@@ -236,13 +343,13 @@ pub async fn live_position(
 
 /// How far every live read model is, shard by shard: whoever reads rows on account of an event at
 /// or below this place finds what the event did to them.
-pub async fn live_positions(pool: &PgPool) -> Result<Vec<Place>> {
+pub async fn live_positions(executor: impl sqlx::PgExecutor<'_>) -> Result<Vec<Place>> {
     let rows: Vec<(i16, i64)> = sqlx::query_as(
         "SELECT c.shard, min(c.position) FROM checkpoints c JOIN generations g \
          ON g.shard = c.shard AND g.projection = c.reactor AND g.live = c.generation \
          GROUP BY c.shard ORDER BY c.shard",
     )
-    .fetch_all(pool)
+    .fetch_all(executor)
     .await?;
     Ok(rows
         .into_iter()

@@ -165,33 +165,51 @@ pub async fn after(
     from: Place,
     limit: i64,
 ) -> Result<Vec<Received>> {
+    let mut of_shards = after_all(executor, &[from], limit).await?;
+    Ok(of_shards.pop().unwrap_or_default())
+}
+
+/// The commands of several shards, each after a place and at most `limit` of each shard, in the
+/// order they are asked for. A hole is corruption.
+pub async fn after_all(
+    executor: impl sqlx::PgExecutor<'_>,
+    from: &[Place],
+    limit: i64,
+) -> Result<Vec<Vec<Received>>> {
     let rows = sqlx::query(
-        "SELECT c.position, c.payload::text, c.request, c.received_at, c.kind, s.head \
-         FROM shards s LEFT JOIN commands c \
-             ON c.shard = s.shard AND c.position > $2 AND c.position <= $2 + $3 \
-         WHERE s.shard = $1 AND s.log = 'commands' ORDER BY c.position",
+        "SELECT c.position, c.payload::text, c.request, c.received_at, c.kind, w.nth, s.head \
+         FROM unnest($1::smallint[], $2::bigint[]) WITH ORDINALITY AS w (shard, after, nth) \
+         JOIN shards s ON s.shard = w.shard AND s.log = 'commands' \
+         LEFT JOIN LATERAL (SELECT * FROM commands c WHERE c.shard = w.shard \
+             AND c.position > w.after AND c.position <= w.after + $3) c ON true \
+         ORDER BY w.nth, c.position",
     )
-    .bind(from.shard.0)
-    .bind(from.position)
+    .bind(from.iter().map(|it| it.shard.0).collect::<Vec<_>>())
+    .bind(from.iter().map(|it| it.position).collect::<Vec<_>>())
     .bind(limit)
     .fetch_all(executor)
     .await?;
-    let mut commands = Vec::with_capacity(rows.len());
-    let mut head = from.position;
-    for row in rows {
-        head = row.try_get(5)?;
-        let Some(position) = row.try_get(0)? else {
-            break;
-        };
-        let place = Place {
-            shard: from.shard,
-            position,
-        };
-        crate::read::expect_next(from, commands.len(), place)?;
-        commands.push(received(place, &row)?);
+    let mut rows = rows.into_iter().peekable();
+    let mut of_shards = Vec::with_capacity(from.len());
+    for (nth, from) in (1_i64..).zip(from) {
+        let mut commands = Vec::new();
+        let mut head = from.position;
+        while let Some(row) = rows.next_if(|row| row.try_get(5).is_ok_and(|it: i64| it == nth)) {
+            head = row.try_get(6)?;
+            let Some(position) = row.try_get(0)? else {
+                continue;
+            };
+            let place = Place {
+                shard: from.shard,
+                position,
+            };
+            crate::read::expect_next(*from, commands.len(), place)?;
+            commands.push(received(place, &row)?);
+        }
+        crate::read::expect_all(*from, commands.len(), head.min(from.position + limit))?;
+        of_shards.push(commands);
     }
-    crate::read::expect_all(from, commands.len(), head.min(from.position + limit))?;
-    Ok(commands)
+    Ok(of_shards)
 }
 
 /// The command at a place; `None` once raw input of its day was forgotten.

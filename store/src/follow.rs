@@ -14,7 +14,12 @@
 //! Before a turn, a handler that cares about few kinds glides: its checkpoint moves past what does
 //! not concern it in one statement that reads no event.
 //!
+//! Shards that have little to do each share a turn ([`turns`]): it costs as many round trips as one.
+//! Whatever goes wrong in it, it is taken back as a whole and its shards are done one by one.
+//!
 //! A retry is a turn over the parked events of one stream, in order, under the same checkpoint.
+
+mod together;
 
 use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
@@ -31,6 +36,8 @@ use crate::error::Result;
 use crate::parked::{self, Class, Parking};
 use crate::read::{self, Entry};
 
+pub use together::turns;
+
 /// How far one turn may go.
 #[derive(Clone, Debug)]
 pub struct Reach {
@@ -38,8 +45,8 @@ pub struct Reach {
     pub to: i64,
     /// At most this many events.
     pub batch: i64,
-    /// Positions that are passed without a look: somebody else answers for them.
-    pub without: HashSet<i64>,
+    /// Places that are passed without a look: somebody else answers for them.
+    pub without: HashSet<Place>,
 }
 
 impl Default for Reach {
@@ -73,6 +80,15 @@ impl Glide<'_> {
     }
 }
 
+/// Events of a shard, in order.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'a> {
+    /// The shard.
+    pub shard: Shard,
+    /// Some of its events.
+    pub events: &'a [Recorded],
+}
+
 /// What a reactor does with events.
 pub trait Handler: Sync {
     /// Whose checkpoint moves.
@@ -83,35 +99,34 @@ pub trait Handler: Sync {
         None
     }
 
-    /// How far the turn that begins after `from` may go.
+    /// How far the turn that begins after these places, one a shard, may go in each.
     fn reach(
         &self,
         connection: &mut PgConnection,
-        from: Place,
-    ) -> impl Future<Output = Result<Reach>> + Send {
-        let _ = (connection, from);
-        async { Ok(Reach::default()) }
+        from: &[Place],
+    ) -> impl Future<Output = Result<Vec<Reach>>> + Send {
+        let _ = connection;
+        let reach = vec![Reach::default(); from.len()];
+        async { Ok(reach) }
     }
 
-    /// Told at the end of a turn, in its transaction, that everything after `from` up to `to` was
-    /// processed or put aside.
+    /// Told at the end of a turn, in its transaction, that everything after each place up to the
+    /// position with it was processed or put aside.
     fn passed(
         &self,
         connection: &mut PgConnection,
-        from: Place,
-        to: i64,
+        spans: &[(Place, i64)],
     ) -> impl Future<Output = Result<()>> + Send {
-        let _ = (connection, from, to);
+        let _ = (connection, spans);
         async { Ok(()) }
     }
 
-    /// Processes events of a shard, in order. When it fails, or panics, everything it has written
-    /// is taken back, and it may be given the same events again, in smaller parts.
+    /// Processes events, those of a shard in order. When it fails, or panics, everything it has
+    /// written is taken back, and it may be given the same events again, in smaller parts.
     fn apply(
         &self,
         connection: &mut PgConnection,
-        shard: Shard,
-        events: &[Recorded],
+        batches: &[Batch<'_>],
     ) -> impl Future<Output = Result<()>> + Send;
 }
 
@@ -119,11 +134,16 @@ pub trait Handler: Sync {
 /// do or another worker is at it.
 pub async fn turn(pool: &PgPool, handler: &impl Handler, shard: Shard) -> Result<usize> {
     if let Some(glide) = handler.glide() {
-        let passed = pass_by(pool, handler.reactor(), shard, glide).await?;
-        if passed > 0 {
-            return Ok(passed);
+        let passed = pass_by(pool, handler.reactor(), &[shard], glide).await?;
+        if let Some((_, passed)) = passed.first() {
+            return Ok(*passed);
         }
     }
+    alone(pool, handler, shard).await
+}
+
+/// A turn of one shard, with as much care as it needs.
+async fn alone(pool: &PgPool, handler: &impl Handler, shard: Shard) -> Result<usize> {
     match attempt(pool, handler, shard, Care::None).await? {
         Some(passed) => Ok(passed),
         None => Ok(attempt(pool, handler, shard, Care::Savepoints)
@@ -132,18 +152,27 @@ pub async fn turn(pool: &PgPool, handler: &impl Handler, shard: Shard) -> Result
     }
 }
 
-async fn pass_by(pool: &PgPool, reactor: Reactor, shard: Shard, glide: Glide<'_>) -> Result<usize> {
-    let passed: Option<i64> = sqlx::query_scalar(include_str!("../sql/glide.sql"))
-        .bind(shard.0)
+/// Glides in each of these shards; returns those in which it got anywhere, and how far.
+async fn pass_by(
+    pool: &PgPool,
+    reactor: Reactor,
+    shards: &[Shard],
+    glide: Glide<'_>,
+) -> Result<Vec<(Shard, usize)>> {
+    let passed: Vec<(i16, i64)> = sqlx::query_as(include_str!("../sql/glide.sql"))
+        .bind(shards.iter().map(|shard| shard.0).collect::<Vec<_>>())
         .bind(reactor.name)
         .bind(reactor.generation)
         .bind(glide.never)
         .bind(glide.first_only)
         .bind(GLIDE_EVENTS_MAX)
         .bind(glide.to)
-        .fetch_optional(pool)
+        .fetch_all(pool)
         .await?;
-    Ok(passed.map_or(0, |passed| usize::try_from(passed).unwrap_or(0)))
+    let passed = passed
+        .into_iter()
+        .map(|(shard, passed)| (Shard(shard), usize::try_from(passed).unwrap_or(0)));
+    Ok(passed.collect())
 }
 
 /// What came of trying a parked stream again.
@@ -247,7 +276,8 @@ async fn attempt<H: Handler>(
     let Some(mut turn) = checkpoint::begin(pool, reactor, shard).await? else {
         return Ok(Some(0));
     };
-    let reach = handler.reach(&mut turn.tx, turn.from).await?;
+    let reach = handler.reach(&mut turn.tx, &[turn.from]).await?;
+    let reach = reach.into_iter().next().unwrap_or_default();
     let limit = reach.batch.min(reach.to - turn.from.position);
     if limit <= 0 {
         turn.leave().await?;
@@ -259,7 +289,7 @@ async fn attempt<H: Handler>(
         return Ok(Some(0));
     };
     let passed = entries.len();
-    entries.retain(|entry| !reach.without.contains(&read::place(entry).position));
+    entries.retain(|entry| !reach.without.contains(&read::place(entry)));
     if let Some(glide) = handler.glide() {
         // What is parked must not depend on where a turn happens to begin.
         entries.retain(|entry| !glide.passes(entry));
@@ -276,7 +306,7 @@ async fn attempt<H: Handler>(
     for parking in sieve.parkings() {
         turn.park(parking);
     }
-    handler.passed(&mut turn.tx, turn.from, to).await?;
+    handler.passed(&mut turn.tx, &[(turn.from, to)]).await?;
     turn.finish(to).await?;
     Ok(Some(passed))
 }
@@ -324,10 +354,15 @@ impl<'a, H: Handler> Sieve<'a, H> {
         if care == Care::Savepoints {
             return self.narrow(readable).await.map(Some);
         }
-        match run(self.handler, self.connection, self.shard, &readable).await? {
+        match self.run(&readable).await? {
             Ok(()) => Ok(Some(readable)),
             Err(_) => Ok(None),
         }
+    }
+
+    async fn run(&mut self, events: &[Recorded]) -> Result<std::result::Result<(), String>> {
+        let shard = self.shard;
+        run(self.handler, self.connection, &[Batch { shard, events }]).await
     }
 
     fn unless_held(&mut self, recorded: Recorded) -> Option<Recorded> {
@@ -392,7 +427,11 @@ impl<'a, H: Handler> Sieve<'a, H> {
                 continue;
             }
             let mut savepoint = self.connection.begin().await?;
-            match run(self.handler, &mut savepoint, self.shard, &part).await? {
+            let batch = [Batch {
+                shard: self.shard,
+                events: &part,
+            }];
+            match run(self.handler, &mut savepoint, &batch).await? {
                 Ok(()) => {
                     savepoint.commit().await?;
                     done.append(&mut part);
@@ -438,13 +477,12 @@ impl<'a, H: Handler> Sieve<'a, H> {
 async fn run<H: Handler>(
     handler: &H,
     connection: &mut PgConnection,
-    shard: Shard,
-    events: &[Recorded],
+    batches: &[Batch<'_>],
 ) -> Result<std::result::Result<(), String>> {
-    if events.is_empty() {
+    if batches.iter().all(|batch| batch.events.is_empty()) {
         return Ok(Ok(()));
     }
-    let applied = AssertUnwindSafe(handler.apply(connection, shard, events)).catch_unwind();
+    let applied = AssertUnwindSafe(handler.apply(connection, batches)).catch_unwind();
     match applied.await {
         Ok(Ok(())) => Ok(Ok(())),
         Ok(Err(error)) if error.is_poison() => Ok(Err(error.reason())),

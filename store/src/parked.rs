@@ -229,24 +229,30 @@ pub(crate) async fn positions(
     .await?)
 }
 
-/// Events after `from`, up to and including `to`, whose rows readers do not see because a live read
-/// model has parked them.
+/// Events of these spans, each after a place up to and including a position, whose rows readers do
+/// not see because a live read model has parked them.
 pub async fn invisible(
     executor: impl sqlx::PgExecutor<'_>,
-    from: Place,
-    to: i64,
-) -> Result<HashSet<i64>> {
-    let positions: Vec<i64> = sqlx::query_scalar(
-        "SELECT p.position FROM generations g JOIN parked p ON p.shard = g.shard \
+    spans: &[(Place, i64)],
+) -> Result<HashSet<Place>> {
+    let rows: Vec<(i16, i64)> = sqlx::query_as(
+        "SELECT p.shard, p.position \
+         FROM unnest($1::smallint[], $2::bigint[], $3::bigint[]) AS w (shard, after, upto) \
+         JOIN generations g ON g.shard = w.shard \
+         JOIN parked p ON p.shard = g.shard \
              AND p.reactor = g.projection AND p.generation = g.live \
-         WHERE g.shard = $1 AND p.position > $2 AND p.position <= $3",
+         WHERE p.position > w.after AND p.position <= w.upto",
     )
-    .bind(from.shard.0)
-    .bind(from.position)
-    .bind(to)
+    .bind(spans.iter().map(|it| it.0.shard.0).collect::<Vec<_>>())
+    .bind(spans.iter().map(|it| it.0.position).collect::<Vec<_>>())
+    .bind(spans.iter().map(|it| it.1).collect::<Vec<_>>())
     .fetch_all(executor)
     .await?;
-    Ok(positions.into_iter().collect())
+    let places = rows.into_iter().map(|(shard, position)| Place {
+        shard: Shard(shard),
+        position,
+    });
+    Ok(places.collect())
 }
 
 /// True while a live read model holds events of this stream back: its rows do not show what the

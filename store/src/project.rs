@@ -10,8 +10,8 @@ mod inbox;
 mod statistics;
 
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use hub_domain::envelope::Recorded;
 use hub_domain::event::Event;
 use hub_domain::id::{Place, Shard, StreamId};
 use hub_domain::projection::accounts::CONCERNS;
@@ -19,7 +19,7 @@ use sqlx::{PgConnection, PgPool};
 
 use crate::checkpoint::Reactor;
 use crate::error::Result;
-use crate::follow::{self, Glide, Handler, Reach, Retried};
+use crate::follow::{self, Batch, Glide, Handler, Reach, Retried};
 
 /// A projection: which rows it loads and writes for a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +69,32 @@ struct Fold {
     projection: Projection,
     generation: i16,
     reach: Reach,
+    /// Told in a turn that it is time to look after the planner, which is done after it.
+    grows: AtomicBool,
+}
+
+impl Fold {
+    fn new(projection: Projection, generation: i16, reach: Reach) -> Self {
+        Self {
+            projection,
+            generation,
+            reach,
+            grows: AtomicBool::new(false),
+        }
+    }
+
+    async fn finish(&self, pool: &PgPool, folded: usize) -> Result<()> {
+        if folded > 0 {
+            metrics::counter!(
+                "hub_projected_events_total", "projection" => self.projection.name()
+            )
+            .increment(folded as u64);
+        }
+        if self.grows.load(Ordering::Relaxed) {
+            statistics::refresh(pool, self.projection, self.generation).await?;
+        }
+        Ok(())
+    }
 }
 
 impl Handler for Fold {
@@ -92,33 +118,43 @@ impl Handler for Fold {
         }
     }
 
-    async fn reach(&self, _: &mut PgConnection, _: Place) -> Result<Reach> {
-        Ok(self.reach.clone())
+    async fn reach(&self, _: &mut PgConnection, from: &[Place]) -> Result<Vec<Reach>> {
+        Ok(vec![self.reach.clone(); from.len()])
     }
 
-    async fn passed(&self, connection: &mut PgConnection, from: Place, to: i64) -> Result<()> {
-        statistics::refresh(
-            connection,
-            self.projection,
-            self.generation,
-            from.position,
-            to,
-        )
-        .await
+    async fn passed(&self, _: &mut PgConnection, spans: &[(Place, i64)]) -> Result<()> {
+        if statistics::is_due(spans) {
+            self.grows.store(true, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
-    async fn apply(
-        &self,
-        connection: &mut PgConnection,
-        shard: Shard,
-        events: &[Recorded],
-    ) -> Result<()> {
+    async fn apply(&self, connection: &mut PgConnection, batches: &[Batch<'_>]) -> Result<()> {
         let generation = self.generation;
         match self.projection {
-            Projection::Accounts => accounts::apply(connection, shard, generation, events).await,
-            Projection::Inbox => inbox::apply(connection, shard, generation, events).await,
+            Projection::Accounts => {
+                for batch in batches {
+                    accounts::apply(connection, batch.shard, generation, batch.events).await?;
+                }
+                Ok(())
+            }
+            Projection::Inbox => inbox::apply(connection, generation, batches).await,
         }
     }
+}
+
+/// Folds one batch of each of these shards into a generation. Returns how many events it took: 0
+/// when there is nothing to do or other workers are at it.
+pub async fn steps(
+    pool: &PgPool,
+    projection: Projection,
+    generation: i16,
+    shards: &[Shard],
+) -> Result<usize> {
+    let fold = Fold::new(projection, generation, Reach::default());
+    let folded = follow::turns(pool, &fold, shards).await?;
+    fold.finish(pool, folded).await?;
+    Ok(folded)
 }
 
 /// Folds one batch of a shard into a generation. Returns how many events it took: 0 when there is
@@ -140,16 +176,9 @@ pub(crate) async fn step_to(
     shard: Shard,
     reach: Reach,
 ) -> Result<usize> {
-    let fold = Fold {
-        projection,
-        generation,
-        reach,
-    };
+    let fold = Fold::new(projection, generation, reach);
     let folded = follow::turn(pool, &fold, shard).await?;
-    if folded > 0 {
-        metrics::counter!("hub_projected_events_total", "projection" => projection.name())
-            .increment(folded as u64);
-    }
+    fold.finish(pool, folded).await?;
     Ok(folded)
 }
 
@@ -161,10 +190,6 @@ pub async fn retry(
     shard: Shard,
     stream: StreamId,
 ) -> Result<Retried> {
-    let fold = Fold {
-        projection,
-        generation,
-        reach: Reach::default(),
-    };
+    let fold = Fold::new(projection, generation, Reach::default());
     follow::retry(pool, &fold, shard, stream).await
 }

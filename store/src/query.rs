@@ -11,8 +11,11 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use hub_domain::id::{AccountId, ConversationId, MessageId, Place, Shard, UserId};
 use hub_domain::platform::Platform;
-use sea_orm::sea_query::{Expr, NullOrdering, SimpleExpr};
-use sea_orm::{ColumnTrait, EntityTrait, Order, QueryFilter, QueryOrder, QuerySelect, Select};
+use sea_orm::sea_query::{Expr, SimpleExpr};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait as _, DbBackend, EntityTrait, FromQueryResult as _, QueryFilter,
+    QueryOrder, QuerySelect, Select, Statement,
+};
 
 use crate::Store;
 use crate::checkpoint;
@@ -125,35 +128,28 @@ impl Store {
         limit: i64,
         offset: i64,
     ) -> Result<Page<conversation::Model>> {
-        let active: Vec<uuid::Uuid> = self
-            .accounts(user, false)
-            .await?
-            .into_iter()
-            .filter(|account| platform.is_none_or(|it| it.name() == account.platform))
-            .map(|account| account.id)
-            .collect();
-        let shard = self.sharding().of_user(user);
-        let totals = self.totals(user).await?;
-        let total = totals
-            .iter()
-            .filter(|it| active.contains(&it.id))
-            .map(|it| it.conversations)
-            .sum();
-        let query = conversations_in(shard)
-            .filter(conversation::Column::UserId.eq(user.0))
-            .filter(conversation::Column::AccountId.is_in(active));
-        let rows = query
-            .order_by_with_nulls(
-                conversation::Column::LastMessageAt,
-                Order::Desc,
-                NullOrdering::Last,
-            )
-            .order_by_asc(conversation::Column::Id)
-            .limit(limit.unsigned_abs())
-            .offset(offset.unsigned_abs())
-            .all(self.orm())
-            .await?;
-        Ok(Page { rows, total })
+        let statement = Statement::from_sql_and_values(
+            DbBackend::Postgres,
+            include_str!("../sql/conversations.sql"),
+            [
+                self.sharding().of_user(user).0.into(),
+                user.0.into(),
+                platform.map(Platform::name).into(),
+                limit.into(),
+                offset.into(),
+            ],
+        );
+        let mut page = Page {
+            rows: Vec::new(),
+            total: 0,
+        };
+        for row in self.orm().query_all_raw(statement).await? {
+            page.total = row.try_get("", "total")?;
+            if let Some(conversation) = conversation::Model::from_query_result_optional(&row, "")? {
+                page.rows.push(conversation);
+            }
+        }
+        Ok(page)
     }
 
     /// What the accounts of a user add up to, active or not.

@@ -133,41 +133,70 @@ pub async fn each_after(
 }
 
 /// The same events as they are stored, of whatever kind.
-///
-/// The range is bounded on both sides, which is exact because positions are dense, and lets the
-/// planner touch one partition of a divided table. The head comes with the events, in one snapshot:
-/// without it, a log that lost its end (or everything within one step) would look like one in which
-/// nothing happens, and its readers would wait for ever.
 pub async fn stored_after(
     executor: impl sqlx::PgExecutor<'_>,
     from: Place,
     limit: i64,
 ) -> Result<Vec<Stored>> {
+    let mut of_shards = stored_after_all(executor, &[(from, limit)]).await?;
+    Ok(of_shards.pop().unwrap_or_default())
+}
+
+/// [`each_after`] for several shards, each at most once, in the order they are asked for.
+pub async fn each_after_all(
+    executor: impl sqlx::PgExecutor<'_>,
+    wanted: &[(Place, i64)],
+) -> Result<Vec<Vec<Entry>>> {
+    let of_shards = stored_after_all(executor, wanted).await?;
+    let decoded = of_shards
+        .into_iter()
+        .map(|stored| stored.into_iter().map(Stored::decode).collect());
+    Ok(decoded.collect())
+}
+
+/// The events of several shards, each after a place and at most a number of them.
+///
+/// The ranges are bounded on both sides, which is exact because positions are dense, and lets the
+/// planner touch one partition of a divided table. The head comes with the events, in one snapshot:
+/// without it, a log that lost its end (or everything within one step) would look like one in which
+/// nothing happens, and its readers would wait for ever.
+async fn stored_after_all(
+    executor: impl sqlx::PgExecutor<'_>,
+    wanted: &[(Place, i64)],
+) -> Result<Vec<Vec<Stored>>> {
     let rows = sqlx::query(
         "SELECT e.position, e.stream, e.version, e.kind, e.schema, e.payload::text, \
-                e.meta::text, e.recorded_at, s.head \
-         FROM shards s LEFT JOIN events e \
-             ON e.shard = s.shard AND e.position > $2 AND e.position <= $2 + $3 \
-         WHERE s.shard = $1 AND s.log = 'events' ORDER BY e.position",
+                e.meta::text, e.recorded_at, w.nth, s.head \
+         FROM unnest($1::smallint[], $2::bigint[], $3::bigint[]) WITH ORDINALITY \
+             AS w (shard, after, count, nth) \
+         JOIN shards s ON s.shard = w.shard AND s.log = 'events' \
+         LEFT JOIN LATERAL (SELECT * FROM events e WHERE e.shard = w.shard \
+             AND e.position > w.after AND e.position <= w.after + w.count) e ON true \
+         ORDER BY w.nth, e.position",
     )
-    .bind(from.shard.0)
-    .bind(from.position)
-    .bind(limit)
+    .bind(wanted.iter().map(|it| it.0.shard.0).collect::<Vec<_>>())
+    .bind(wanted.iter().map(|it| it.0.position).collect::<Vec<_>>())
+    .bind(wanted.iter().map(|it| it.1).collect::<Vec<_>>())
     .fetch_all(executor)
     .await?;
-    let mut events = Vec::with_capacity(rows.len());
-    let mut head = from.position;
-    for row in rows {
-        head = row.try_get(8)?;
-        if row.try_get::<Option<i64>, _>(0)?.is_none() {
-            break;
+    let mut rows = rows.into_iter().peekable();
+    let mut of_shards = Vec::with_capacity(wanted.len());
+    for (nth, (from, limit)) in (1_i64..).zip(wanted) {
+        let mut events = Vec::new();
+        let mut head = from.position;
+        while let Some(row) = rows.next_if(|row| row.try_get(8).is_ok_and(|it: i64| it == nth)) {
+            head = row.try_get(9)?;
+            if row.try_get::<Option<i64>, _>(0)?.is_none() {
+                continue;
+            }
+            let event = Stored::from_row(from.shard, &row)?;
+            expect_next(*from, events.len(), event.place)?;
+            events.push(event);
         }
-        let event = Stored::from_row(from.shard, &row)?;
-        expect_next(from, events.len(), event.place)?;
-        events.push(event);
+        expect_all(*from, events.len(), head.min(from.position + limit))?;
+        of_shards.push(events);
     }
-    expect_all(from, events.len(), head.min(from.position + limit))?;
-    Ok(events)
+    Ok(of_shards)
 }
 
 /// The events at these positions, in order; corruption when one is not there.

@@ -27,20 +27,22 @@ pub struct Told {
     pub at: DateTime<Utc>,
 }
 
-/// Writes a turn down: what comes after `from`, up to `through`, was just published.
-pub async fn record(connection: &mut PgConnection, from: Place, through: i64) -> Result<()> {
+/// Writes a turn down: what comes after each place, up to the position with it, was just published.
+pub async fn record(connection: &mut PgConnection, spans: &[(Place, i64)]) -> Result<()> {
     sqlx::query(
         "INSERT INTO told (shard, through, after, folded_at, at) \
-         SELECT $1, $3, $2, max(c.updated_at), clock_timestamp() \
-         FROM checkpoints c JOIN generations g \
-             ON g.shard = c.shard AND g.projection = c.reactor AND g.live = c.generation \
-         WHERE c.shard = $1 \
+         SELECT w.shard, w.through, w.after, max(c.updated_at), clock_timestamp() \
+         FROM unnest($1::smallint[], $2::bigint[], $3::bigint[]) AS w (shard, after, through) \
+         JOIN generations g ON g.shard = w.shard \
+         JOIN checkpoints c \
+             ON c.shard = g.shard AND c.reactor = g.projection AND c.generation = g.live \
+         GROUP BY w.shard, w.through, w.after \
          ON CONFLICT (shard, through) DO UPDATE \
              SET after = EXCLUDED.after, folded_at = EXCLUDED.folded_at, at = EXCLUDED.at",
     )
-    .bind(from.shard.0)
-    .bind(from.position)
-    .bind(through)
+    .bind(spans.iter().map(|it| it.0.shard.0).collect::<Vec<_>>())
+    .bind(spans.iter().map(|it| it.0.position).collect::<Vec<_>>())
+    .bind(spans.iter().map(|it| it.1).collect::<Vec<_>>())
     .execute(connection)
     .await?;
     Ok(())

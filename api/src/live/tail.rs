@@ -96,11 +96,11 @@ async fn publish(api: &Api, shard: Shard, mut from: i64, to: i64) -> Result<usiz
         };
         from = last.position;
         // Their rows are not there: clients find them by REST once they are.
-        let invisible = parked::invisible(pool, place, from).await?;
+        let invisible = parked::invisible(pool, &[(place, from)]).await?;
         let visible = entries
             .iter()
             .flatten()
-            .filter(|recorded| !invisible.contains(&recorded.place.position));
+            .filter(|recorded| !invisible.contains(&recorded.place));
         for change in visible.filter_map(changes) {
             api.store().bus().publish_locally(change);
         }

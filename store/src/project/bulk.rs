@@ -10,10 +10,11 @@ use hub_domain::id::{Place, Shard};
 use hub_domain::limits::{BULK_EVENTS_MAX, REBUILD_BATCH_MAX};
 use sqlx::PgPool;
 
-use super::{Projection, statistics};
 use super::inbox::Stretch;
+use super::{Projection, statistics};
 use crate::checkpoint;
 use crate::error::Result;
+use crate::follow::Batch;
 
 /// Folds at most [`BULK_EVENTS_MAX`] events of a shard up to a position. Returns how many: 0 when
 /// there is nothing to do or another worker is at it; `None` when this is for small steps. `report`
@@ -47,7 +48,11 @@ pub(crate) async fn fold(
         let Some(last) = events.last() else { break };
         at = last.place.position;
         let load = (!is_empty).then_some(&mut *turn.tx);
-        inbox.fold(load, shard, generation, &events).await?;
+        let batch = Batch {
+            shard,
+            events: &events,
+        };
+        inbox.fold(load, generation, &[batch]).await?;
         report(events.len());
     }
     let folded = usize::try_from(at - turn.from.position).unwrap_or(0);
@@ -55,9 +60,8 @@ pub(crate) async fn fold(
         turn.leave().await?;
         return Ok(Some(0));
     }
-    inbox.write(&mut turn.tx, shard, generation).await?;
-    let from = turn.from.position;
-    statistics::refresh(&mut turn.tx, Projection::Inbox, generation, from, at).await?;
+    inbox.write(&mut turn.tx, generation).await?;
     turn.finish(at).await?;
+    statistics::refresh(pool, Projection::Inbox, generation).await?;
     Ok(Some(folded))
 }

@@ -1,8 +1,7 @@
 //! The inbox read model: loading and writing its rows.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
-use hub_domain::envelope::Recorded;
 use hub_domain::event::{MessageType, Sealed};
 use hub_domain::id::{AccountId, ConversationId, MessageId, Shard, UserId};
 use hub_domain::projection::inbox::{ConversationRow, Inbox, MessageRow, State, TotalRow, Touch};
@@ -11,52 +10,60 @@ use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
+use crate::follow::Batch;
 
 /// Rows of one statement: its parameters are in memory twice while it is on its way.
 const ROWS_AT_ONCE: usize = 5_000;
 
 pub(super) async fn apply(
     connection: &mut PgConnection,
-    shard: Shard,
     generation: i16,
-    events: &[Recorded],
+    batches: &[Batch<'_>],
 ) -> Result<()> {
     let mut stretch = Stretch::default();
     stretch
-        .fold(Some(&mut *connection), shard, generation, events)
+        .fold(Some(&mut *connection), generation, batches)
         .await?;
-    stretch.write(connection, shard, generation).await
+    stretch.write(connection, generation).await
 }
 
 /// The rows of a stretch of events, from the first load to the one write.
 #[derive(Default)]
 pub(super) struct Stretch {
-    model: Inbox,
+    models: BTreeMap<Shard, Inbox>,
 }
 
 impl Stretch {
-    /// Folds a batch. What it needs and is not here yet is loaded, unless there is nothing to load
-    /// from: then the tables are known to be empty.
+    /// Folds a batch of each of some shards. What they need and is not here yet is loaded, unless
+    /// there is nothing to load from: then the tables are known to be empty.
     pub(super) async fn fold(
         &mut self,
         load_from: Option<&mut PgConnection>,
-        shard: Shard,
         generation: i16,
-        events: &[Recorded],
+        batches: &[Batch<'_>],
     ) -> Result<()> {
         if let Some(connection) = load_from {
-            let mut touch = Touch::default();
-            let mut concerned = false;
-            for recorded in events {
-                concerned |= touch.add(&recorded.event);
+            let mut touches = Vec::with_capacity(batches.len());
+            for batch in batches {
+                let mut touch = Touch::default();
+                let mut concerned = false;
+                for recorded in batch.events {
+                    concerned |= touch.add(&recorded.event);
+                }
+                if concerned {
+                    touches.push((batch.shard, touch));
+                }
             }
-            if !concerned {
+            if touches.is_empty() {
                 return Ok(());
             }
-            self.load(connection, shard, generation, &touch).await?;
+            self.load(connection, generation, &touches).await?;
         }
-        for recorded in events {
-            self.model.fold(recorded);
+        for batch in batches {
+            let model = self.models.entry(batch.shard).or_default();
+            for recorded in batch.events {
+                model.fold(recorded);
+            }
         }
         Ok(())
     }
@@ -64,80 +71,129 @@ impl Stretch {
     async fn load(
         &mut self,
         connection: &mut PgConnection,
-        shard: Shard,
         generation: i16,
-        touch: &Touch,
+        touches: &[(Shard, Touch)],
     ) -> Result<()> {
-        let model = &mut self.model;
-        let conversations: HashSet<Uuid> = touch
-            .conversations
-            .iter()
-            .filter(|id| model.conversations.get(**id).is_none())
-            .map(|id| id.0)
-            .collect();
-        let rows = sqlx::query(
-            "SELECT c.id, c.user_id, c.account_id, c.platform, c.thread, c.participant_id, \
-             c.participant_name, c.named_at, c.last_message_at, c.unread, c.messages, \
-             c.read_through, c.delivered_until, c.seen_until, c.created_at, c.updated_at \
-             FROM unnest($3::uuid[]) AS w (id) CROSS JOIN LATERAL (SELECT * FROM read.conversations \
-                 WHERE shard = $1 AND generation = $2 AND id = w.id LIMIT 1) c",
-        )
-        .bind(shard.0)
-        .bind(generation)
-        .bind(conversations.into_iter().collect::<Vec<_>>())
-        .fetch_all(&mut *connection)
-        .await?;
-        for row in rows {
-            model.load_conversation(conversation(&row)?);
+        for (shard, _) in touches {
+            self.models.entry(*shard).or_default();
         }
-        let born = touch.accounts.iter().copied();
-        let accounts: HashSet<Uuid> = touch
-            .conversations
-            .iter()
-            .filter_map(|id| model.conversations.get(*id))
-            .map(|row| row.account)
-            .chain(born)
-            .filter(|id| model.totals.get(*id).is_none())
-            .map(|id| id.0)
-            .collect();
-        let rows = sqlx::query(
-            "SELECT t.id, t.user_id, t.conversations, t.unread \
-             FROM unnest($3::uuid[]) AS w (id) CROSS JOIN LATERAL (SELECT * FROM read.totals \
-                 WHERE shard = $1 AND generation = $2 AND id = w.id LIMIT 1) t",
-        )
-        .bind(shard.0)
-        .bind(generation)
-        .bind(accounts.into_iter().collect::<Vec<_>>())
-        .fetch_all(&mut *connection)
-        .await?;
-        for row in rows {
-            model.load_total(TotalRow {
-                account: AccountId(row.try_get(0)?),
-                user: UserId(row.try_get(1)?),
-                conversations: row.try_get(2)?,
-                unread: row.try_get(3)?,
-            });
+        self.load_conversations(connection, generation, touches)
+            .await?;
+        self.load_totals(connection, generation, touches).await?;
+        self.load_messages(connection, generation, touches).await
+    }
+
+    async fn load_conversations(
+        &mut self,
+        connection: &mut PgConnection,
+        generation: i16,
+        touches: &[(Shard, Touch)],
+    ) -> Result<()> {
+        let (shards, ids) = self.missing(touches, |model, touch| {
+            let ids = touch.conversations.iter();
+            ids.filter(|id| model.conversations.get(**id).is_none())
+                .map(|id| id.0)
+                .collect()
+        });
+        if ids.is_empty() {
+            return Ok(());
         }
-        let messages: HashSet<Uuid> = touch
-            .messages
-            .iter()
-            .filter(|id| !model.messages.knows(**id))
-            .map(|id| id.0)
-            .collect();
-        let (of, platform_ids): (Vec<Uuid>, Vec<&str>) = touch
-            .platform_ids
-            .iter()
-            .map(|(conversation, id)| (conversation.0, id.as_str()))
-            .unzip();
-        let rows = sqlx::query(include_str!("../../sql/load_messages.sql"))
-            .bind(shard.0)
+        // With the totals of their accounts, which nearly every event changes.
+        let rows = sqlx::query(include_str!("../../sql/load_conversations.sql"))
             .bind(generation)
-            .bind(messages.into_iter().collect::<Vec<_>>())
-            .bind(&of)
-            .bind(&platform_ids)
+            .bind(shards)
+            .bind(ids)
             .fetch_all(connection)
             .await?;
         for row in rows {
+            let model = self.model_of(&row)?;
+            let conversation = conversation(&row)?;
+            if let Some(conversations) = row.try_get("account_conversations")? {
+                let total = TotalRow {
+                    account: conversation.account,
+                    user: conversation.user,
+                    conversations,
+                    unread: row.try_get("account_unread")?,
+                };
+                load_total(model, total);
+            }
+            model.load_conversation(conversation);
+        }
+        Ok(())
+    }
+
+    /// Totals of accounts in which conversations may be born.
+    async fn load_totals(
+        &mut self,
+        connection: &mut PgConnection,
+        generation: i16,
+        touches: &[(Shard, Touch)],
+    ) -> Result<()> {
+        let (shards, ids) = self.missing(touches, |model, touch| {
+            let ids = touch.accounts.iter();
+            ids.filter(|id| model.totals.get(**id).is_none())
+                .map(|id| id.0)
+                .collect()
+        });
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let rows = sqlx::query(
+            "SELECT w.shard, t.id, t.user_id, t.conversations, t.unread \
+             FROM unnest($2::smallint[], $3::uuid[]) AS w (shard, id) \
+             CROSS JOIN LATERAL (SELECT * FROM read.totals \
+                 WHERE shard = w.shard AND generation = $1 AND id = w.id LIMIT 1) t",
+        )
+        .bind(generation)
+        .bind(shards)
+        .bind(ids)
+        .fetch_all(connection)
+        .await?;
+        for row in rows {
+            let total = TotalRow {
+                account: AccountId(row.try_get("id")?),
+                user: UserId(row.try_get("user_id")?),
+                conversations: row.try_get("conversations")?,
+                unread: row.try_get("unread")?,
+            };
+            load_total(self.model_of(&row)?, total);
+        }
+        Ok(())
+    }
+
+    async fn load_messages(
+        &mut self,
+        connection: &mut PgConnection,
+        generation: i16,
+        touches: &[(Shard, Touch)],
+    ) -> Result<()> {
+        let (shards, ids) = self.missing(touches, |model, touch| {
+            let ids = touch.messages.iter();
+            ids.filter(|id| !model.messages.knows(**id))
+                .map(|id| id.0)
+                .collect()
+        });
+        let platform_ids = touches.iter().flat_map(|(shard, touch)| {
+            let ids = touch.platform_ids.iter();
+            ids.map(|(conversation, id)| (shard.0, conversation.0, id.as_str()))
+        });
+        let (mut of_shards, mut of, mut names) = (Vec::new(), Vec::new(), Vec::new());
+        for (shard, conversation, name) in platform_ids {
+            of_shards.push(shard);
+            of.push(conversation);
+            names.push(name);
+        }
+        let rows = sqlx::query(include_str!("../../sql/load_messages.sql"))
+            .bind(generation)
+            .bind(shards)
+            .bind(ids)
+            .bind(of_shards)
+            .bind(of)
+            .bind(names)
+            .fetch_all(connection)
+            .await?;
+        for row in rows {
+            let model = self.model_of(&row)?;
             let row = message(&row)?;
             // What is here already may have changed since; what went away stays away.
             if !model.messages.knows(row.id) {
@@ -147,27 +203,60 @@ impl Stretch {
         Ok(())
     }
 
-    /// Writes what changed.
-    pub(super) async fn write(
+    /// What is touched and not here yet: shards and ids, each pair once.
+    fn missing(
         &self,
-        connection: &mut PgConnection,
-        shard: Shard,
-        generation: i16,
-    ) -> Result<()> {
-        let model = &self.model;
-        remove(connection, shard, generation, model.messages.removed()).await?;
-        let conversations: Vec<&ConversationRow> = model.conversations.changed().collect();
+        touches: &[(Shard, Touch)],
+        of: impl Fn(&Inbox, &Touch) -> HashSet<Uuid>,
+    ) -> (Vec<i16>, Vec<Uuid>) {
+        let missing = touches.iter().flat_map(|(shard, touch)| {
+            let ids = self.models.get(shard).map(|model| of(model, touch));
+            ids.into_iter().flatten().map(|id| (shard.0, id))
+        });
+        missing.unzip()
+    }
+
+    /// The model of the shard that a row is from.
+    fn model_of(&mut self, row: &PgRow) -> Result<&mut Inbox> {
+        Ok(self.models.entry(Shard(row.try_get("shard")?)).or_default())
+    }
+
+    /// Writes what changed.
+    pub(super) async fn write(&self, connection: &mut PgConnection, generation: i16) -> Result<()> {
+        let removed = self.rows(|model| model.messages.removed());
+        remove(connection, generation, &removed).await?;
+        let conversations = self.rows(|model| model.conversations.changed());
         for part in conversations.chunks(ROWS_AT_ONCE) {
-            write_conversations(connection, shard, generation, part).await?;
+            write_conversations(connection, generation, part).await?;
         }
-        let totals: Vec<&TotalRow> = model.totals.changed().collect();
-        write_totals(connection, shard, generation, &totals).await?;
-        let messages: Vec<&MessageRow> = model.messages.changed().collect();
+        let totals = self.rows(|model| model.totals.changed());
+        write_totals(connection, generation, &totals).await?;
+        let messages = self.rows(|model| model.messages.changed());
         for part in messages.chunks(ROWS_AT_ONCE) {
-            write_messages(connection, shard, generation, part).await?;
+            write_messages(connection, generation, part).await?;
         }
         Ok(())
     }
+
+    fn rows<'a, T: 'a, I: Iterator<Item = T> + 'a>(
+        &'a self,
+        of: impl Fn(&'a Inbox) -> I,
+    ) -> Vec<(Shard, T)> {
+        let rows = self.models.iter();
+        rows.flat_map(|(shard, model)| of(model).map(|row| (*shard, row)))
+            .collect()
+    }
+}
+
+/// Totals that are here already may have changed since they were stored.
+fn load_total(model: &mut Inbox, total: TotalRow) {
+    if model.totals.get(total.account).is_none() {
+        model.load_total(total);
+    }
+}
+
+fn shards<T>(rows: &[(Shard, T)]) -> Vec<i16> {
+    rows.iter().map(|(shard, _)| shard.0).collect()
 }
 
 fn malformed(error: impl std::error::Error + Send + Sync + 'static) -> Error {
@@ -239,75 +328,95 @@ fn message(row: &PgRow) -> Result<MessageRow> {
 
 async fn remove(
     connection: &mut PgConnection,
-    shard: Shard,
     generation: i16,
-    ids: impl Iterator<Item = MessageId>,
+    rows: &[(Shard, MessageId)],
 ) -> Result<()> {
-    let ids: Vec<Uuid> = ids.map(|id| id.0).collect();
-    if ids.is_empty() {
+    if rows.is_empty() {
         return Ok(());
     }
-    sqlx::query("DELETE FROM read.messages WHERE shard = $1 AND generation = $2 AND id = ANY ($3)")
-        .bind(shard.0)
-        .bind(generation)
-        .bind(ids)
-        .execute(connection)
-        .await?;
+    sqlx::query(
+        "DELETE FROM read.messages m USING unnest($2::smallint[], $3::uuid[]) AS w (shard, id) \
+         WHERE m.shard = w.shard AND m.generation = $1 AND m.id = w.id",
+    )
+    .bind(generation)
+    .bind(shards(rows))
+    .bind(rows.iter().map(|(_, id)| id.0).collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
     Ok(())
 }
 
 async fn write_conversations(
     connection: &mut PgConnection,
-    shard: Shard,
     generation: i16,
-    rows: &[&ConversationRow],
+    rows: &[(Shard, &ConversationRow)],
 ) -> Result<()> {
     if rows.is_empty() {
         return Ok(());
     }
     sqlx::query(include_str!("../../sql/put_conversations.sql"))
-        .bind(shard.0)
         .bind(generation)
-        .bind(rows.iter().map(|row| row.id.0).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.user.0).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.account.0).collect::<Vec<_>>())
+        .bind(shards(rows))
+        .bind(rows.iter().map(|(_, row)| row.id.0).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(_, row)| row.user.0).collect::<Vec<_>>())
         .bind(
             rows.iter()
-                .map(|row| row.platform.name())
+                .map(|(_, row)| row.account.0)
                 .collect::<Vec<_>>(),
         )
         .bind(
             rows.iter()
-                .map(|row| row.thread.as_str())
+                .map(|(_, row)| row.platform.name())
                 .collect::<Vec<_>>(),
         )
         .bind(
             rows.iter()
-                .map(|row| row.participant_id.as_deref())
+                .map(|(_, row)| row.thread.as_str())
                 .collect::<Vec<_>>(),
         )
         .bind(
             rows.iter()
-                .map(|row| text(row.participant_name.as_ref()))
+                .map(|(_, row)| row.participant_id.as_deref())
                 .collect::<Vec<_>>(),
         )
-        .bind(rows.iter().map(|row| row.named_at).collect::<Vec<_>>())
         .bind(
             rows.iter()
-                .map(|row| row.last_message_at)
+                .map(|(_, row)| text(row.participant_name.as_ref()))
                 .collect::<Vec<_>>(),
         )
-        .bind(rows.iter().map(|row| row.unread).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.messages).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.read_through).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(_, row)| row.named_at).collect::<Vec<_>>())
         .bind(
             rows.iter()
-                .map(|row| row.delivered_until)
+                .map(|(_, row)| row.last_message_at)
                 .collect::<Vec<_>>(),
         )
-        .bind(rows.iter().map(|row| row.seen_until).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.created_at).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.updated_at).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(_, row)| row.unread).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(_, row)| row.messages).collect::<Vec<_>>())
+        .bind(
+            rows.iter()
+                .map(|(_, row)| row.read_through)
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            rows.iter()
+                .map(|(_, row)| row.delivered_until)
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            rows.iter()
+                .map(|(_, row)| row.seen_until)
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            rows.iter()
+                .map(|(_, row)| row.created_at)
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            rows.iter()
+                .map(|(_, row)| row.updated_at)
+                .collect::<Vec<_>>(),
+        )
         .execute(connection)
         .await?;
     Ok(())
@@ -315,25 +424,34 @@ async fn write_conversations(
 
 async fn write_totals(
     connection: &mut PgConnection,
-    shard: Shard,
     generation: i16,
-    rows: &[&TotalRow],
+    rows: &[(Shard, &TotalRow)],
 ) -> Result<()> {
     if rows.is_empty() {
         return Ok(());
     }
     sqlx::query(
         "INSERT INTO read.totals (shard, generation, id, user_id, conversations, unread) \
-         SELECT $1, $2, * FROM unnest($3::uuid[], $4::uuid[], $5::bigint[], $6::bigint[]) \
+         SELECT shard, $1, id, user_id, conversations, unread \
+         FROM unnest($2::smallint[], $3::uuid[], $4::uuid[], $5::bigint[], $6::bigint[]) \
+             AS t (shard, id, user_id, conversations, unread) \
          ON CONFLICT (shard, generation, id) DO UPDATE SET \
          conversations = EXCLUDED.conversations, unread = EXCLUDED.unread",
     )
-    .bind(shard.0)
     .bind(generation)
-    .bind(rows.iter().map(|row| row.account.0).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.user.0).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.conversations).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.unread).collect::<Vec<_>>())
+    .bind(shards(rows))
+    .bind(
+        rows.iter()
+            .map(|(_, row)| row.account.0)
+            .collect::<Vec<_>>(),
+    )
+    .bind(rows.iter().map(|(_, row)| row.user.0).collect::<Vec<_>>())
+    .bind(
+        rows.iter()
+            .map(|(_, row)| row.conversations)
+            .collect::<Vec<_>>(),
+    )
+    .bind(rows.iter().map(|(_, row)| row.unread).collect::<Vec<_>>())
     .execute(connection)
     .await?;
     Ok(())
@@ -341,84 +459,103 @@ async fn write_totals(
 
 async fn write_messages(
     connection: &mut PgConnection,
-    shard: Shard,
     generation: i16,
-    rows: &[&MessageRow],
+    rows: &[(Shard, &MessageRow)],
 ) -> Result<()> {
     if rows.is_empty() {
         return Ok(());
     }
     let reactions = rows
         .iter()
-        .map(|row| serde_json::to_string(&row.reactions).map_err(malformed))
+        .map(|(_, row)| serde_json::to_string(&row.reactions).map_err(malformed))
         .collect::<Result<Vec<_>>>()?;
     sqlx::query(include_str!("../../sql/put_messages.sql"))
-        .bind(shard.0)
         .bind(generation)
-        .bind(rows.iter().map(|row| row.id.0).collect::<Vec<_>>())
+        .bind(shards(rows))
+        .bind(rows.iter().map(|(_, row)| row.id.0).collect::<Vec<_>>())
         .bind(
             rows.iter()
-                .map(|row| row.conversation.0)
+                .map(|(_, row)| row.conversation.0)
                 .collect::<Vec<_>>(),
         )
         .bind(
             rows.iter()
-                .map(|row| row.platform_message_id.as_deref())
-                .collect::<Vec<_>>(),
-        )
-        .bind(rows.iter().map(|row| row.state.name()).collect::<Vec<_>>())
-        .bind(
-            rows.iter()
-                .map(|row| row.sender_id.as_str())
+                .map(|(_, row)| row.platform_message_id.as_deref())
                 .collect::<Vec<_>>(),
         )
         .bind(
             rows.iter()
-                .map(|row| text(row.sender_name.as_ref()))
+                .map(|(_, row)| row.state.name())
                 .collect::<Vec<_>>(),
         )
         .bind(
             rows.iter()
-                .map(|row| text(row.text.as_ref()))
+                .map(|(_, row)| row.sender_id.as_str())
                 .collect::<Vec<_>>(),
         )
         .bind(
             rows.iter()
-                .map(|row| row.message_type.name())
+                .map(|(_, row)| text(row.sender_name.as_ref()))
                 .collect::<Vec<_>>(),
         )
         .bind(
             rows.iter()
-                .map(|row| text(row.media.as_ref()))
+                .map(|(_, row)| text(row.text.as_ref()))
                 .collect::<Vec<_>>(),
         )
         .bind(
             rows.iter()
-                .map(|row| text(row.detail.as_ref()))
+                .map(|(_, row)| row.message_type.name())
                 .collect::<Vec<_>>(),
         )
-        .bind(rows.iter().map(|row| row.outgoing).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.is_read).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.sent_at).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.delivered_at).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.seen_at).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.edited_at).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.deleted_at).collect::<Vec<_>>())
+        .bind(
+            rows.iter()
+                .map(|(_, row)| text(row.media.as_ref()))
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            rows.iter()
+                .map(|(_, row)| text(row.detail.as_ref()))
+                .collect::<Vec<_>>(),
+        )
+        .bind(rows.iter().map(|(_, row)| row.outgoing).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(_, row)| row.is_read).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(_, row)| row.sent_at).collect::<Vec<_>>())
+        .bind(
+            rows.iter()
+                .map(|(_, row)| row.delivered_at)
+                .collect::<Vec<_>>(),
+        )
+        .bind(rows.iter().map(|(_, row)| row.seen_at).collect::<Vec<_>>())
+        .bind(
+            rows.iter()
+                .map(|(_, row)| row.edited_at)
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            rows.iter()
+                .map(|(_, row)| row.deleted_at)
+                .collect::<Vec<_>>(),
+        )
         .bind(reactions)
-        .bind(rows.iter().map(|row| row.attempts).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.retry_at).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(_, row)| row.attempts).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(_, row)| row.retry_at).collect::<Vec<_>>())
         .bind(
             rows.iter()
-                .map(|row| row.failure.as_deref())
+                .map(|(_, row)| row.failure.as_deref())
                 .collect::<Vec<_>>(),
         )
         .bind(
             rows.iter()
-                .map(|row| row.failure_reason.as_deref())
+                .map(|(_, row)| row.failure_reason.as_deref())
                 .collect::<Vec<_>>(),
         )
-        .bind(rows.iter().map(|row| row.position).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.created_at).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(_, row)| row.position).collect::<Vec<_>>())
+        .bind(
+            rows.iter()
+                .map(|(_, row)| row.created_at)
+                .collect::<Vec<_>>(),
+        )
         .execute(connection)
         .await?;
     Ok(())

@@ -1,37 +1,56 @@
-//! Telling the planner about a read model that has just begun to grow.
+//! Telling the planner about a read model that grows from nothing.
 //!
 //! Of a table it knows nothing about the planner believes that it is tiny, and that every index is
 //! as good as any other. Prepared statements keep such a plan, and read a whole shard for every row
-//! they look up, until autovacuum comes by a minute later: measured, a fold from nothing was 7 times
-//! slower at 600,000 events. So a fold has the tables analysed as its shard passes a few positions;
-//! from then on autovacuum is soon enough.
+//! they look up, until autovacuum comes by a minute later: measured, a fold from nothing was three
+//! times slower at 600,000 events. So whoever folds looks now and then whether a table has outgrown
+//! what the planner knows, and has it analysed; once it is large, autovacuum is soon enough.
 
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::{AssertSqlSafe, PgPool};
+
+use hub_domain::id::Place;
 
 use super::Projection;
 use crate::error::Result;
 
-/// Positions of a shard at which the planner is told. The tables hold all shards, so even the first
-/// finds rows enough when there are many shards, and is early enough when there is one.
-const AT: [i64; 3] = [300, 2_000, 16_000];
+/// A fold looks each time a shard passes a multiple of this many events.
+const EVERY: i64 = 256;
 
-/// Has the tables of a generation analysed when one of the positions lies in `(from, to]`. Whoever
-/// finds another at it leaves it to them.
-pub(super) async fn refresh(
-    connection: &mut PgConnection,
-    projection: Projection,
-    generation: i16,
-    from: i64,
-    to: i64,
-) -> Result<()> {
-    if !AT.iter().any(|at| (from + 1..=to).contains(at)) {
-        return Ok(());
-    }
-    for table in projection.tables() {
-        let statement = format!("ANALYZE (SKIP_LOCKED) read.{table}_{generation}");
+/// True when it is time to look.
+pub(super) fn is_due(spans: &[(Place, i64)]) -> bool {
+    let mut spans = spans.iter();
+    spans.any(|(from, to)| from.position / EVERY < to / EVERY)
+}
+
+/// Has those tables of a generation analysed that have outgrown what is known of them. Whoever finds
+/// another at it leaves it to them.
+pub(super) async fn refresh(pool: &PgPool, projection: Projection, generation: i16) -> Result<()> {
+    let names: Vec<String> = projection
+        .tables()
+        .iter()
+        .map(|table| format!("read.{table}_{generation}"))
+        .collect();
+    // Four times as many pages: a few times on the way to a gigabyte. Beyond that it is not worth
+    // the time it takes.
+    let outgrown: Vec<String> = sqlx::query_scalar(
+        "SELECT name FROM unnest($1::text[]) AS name JOIN pg_class c ON c.oid = to_regclass(name) \
+         WHERE pg_relation_size(c.oid) > 8192 * (4 * c.relpages::bigint + 4) \
+             AND c.relpages < 16384",
+    )
+    .bind(&names)
+    .fetch_all(pool)
+    .await?;
+    for name in outgrown {
+        let mut tx = crate::transaction::begin(pool).await?;
+        // A coarse look is enough to tell a shard from a row.
+        let statement = format!(
+            "SET LOCAL default_statistics_target = 10; \
+             SET LOCAL synchronous_commit = off; ANALYZE (SKIP_LOCKED) {name}"
+        );
         sqlx::raw_sql(AssertSqlSafe(statement))
-            .execute(&mut *connection)
+            .execute(&mut *tx)
             .await?;
+        tx.commit().await?;
     }
     Ok(())
 }

@@ -25,6 +25,9 @@ use sea_orm::{AccessMode, IsolationLevel, PaginatorTrait as _, TransactionTrait 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
+use sea_orm::Order;
+use sea_orm::sea_query::NullOrdering;
+
 use super::*;
 use crate::error::Error;
 use crate::{places, read};

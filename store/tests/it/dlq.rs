@@ -2,12 +2,11 @@
 
 use chrono::DateTime;
 use futures::future::join_all;
-use hub_domain::envelope::Recorded;
 use hub_domain::event::Event;
 use hub_domain::id::{Shard, StreamId};
 use hub_store::checkpoint::{self, Reactor};
 use hub_store::dlq::{self, Filter, Outcome, Parked, Wish};
-use hub_store::follow::{self, Handler};
+use hub_store::follow::{self, Batch, Handler};
 use hub_store::generation::{Certificate, End, Verdict};
 use hub_store::parked::Class;
 use hub_store::project::{self, Projection, step};
@@ -255,13 +254,9 @@ impl Handler for Panics {
         }
     }
 
-    async fn apply(
-        &self,
-        connection: &mut Connection,
-        shard: Shard,
-        events: &[Recorded],
-    ) -> Result<()> {
-        for recorded in events {
+    async fn apply(&self, connection: &mut Connection, batches: &[Batch<'_>]) -> Result<()> {
+        for recorded in batches.iter().flat_map(|batch| batch.events) {
+            let shard = recorded.place.shard;
             sqlx::query("INSERT INTO noted SELECT $1, $2, coalesce(max(nth), 0) + 1 FROM noted")
                 .bind(shard.0)
                 .bind(recorded.place.position)

@@ -187,7 +187,7 @@ async fn what_was_told_is_found_by_its_events_until_it_is_forgotten() {
     let place = |position| Place { shard, position };
     let mut connection = pool.acquire().await.unwrap();
     for (after, through) in [(0, 3), (3, 4), (4, 9)] {
-        told::record(&mut connection, place(after), through)
+        told::record(&mut connection, &[(place(after), through)])
             .await
             .unwrap();
     }

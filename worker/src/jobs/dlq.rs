@@ -169,11 +169,11 @@ async fn fold(
             ..first
         };
         // What another read model still holds back is told once that has it too.
-        let invisible = parked::invisible(store.pool(), before, last.position).await?;
+        let invisible = parked::invisible(store.pool(), &[(before, last.position)]).await?;
         let visible = retried
             .processed
             .iter()
-            .filter(|recorded| !invisible.contains(&recorded.place.position));
+            .filter(|recorded| !invisible.contains(&recorded.place));
         let changes = visible.filter_map(bus::changes).collect();
         store.bus().publish(changes).await;
     }

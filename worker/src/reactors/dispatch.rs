@@ -10,7 +10,7 @@ use hub_domain::envelope::Recorded;
 use hub_domain::event::Event;
 use hub_domain::id::Shard;
 use hub_store::checkpoint::{self, Reactor as Name};
-use hub_store::follow::{self, Glide, Handler};
+use hub_store::follow::{self, Batch, Glide, Handler};
 use hub_store::jobs::{self, NewJob};
 use hub_store::signal::Topic;
 use hub_store::{Connection, Result, Store};
@@ -86,13 +86,17 @@ impl Reactor for Dispatch {
         Topic::Events
     }
 
+    fn turns_at_once(&self) -> usize {
+        1
+    }
+
     async fn behind(&self) -> Result<Vec<Shard>> {
         checkpoint::behind(self.store().pool(), NAME).await
     }
 
-    async fn turn(&self, shard: Shard) -> Result<bool> {
+    async fn turns(&self, shards: &[Shard]) -> Result<bool> {
         let enqueue = Enqueue::default();
-        let passed = follow::turn(self.store().pool(), &enqueue, shard).await?;
+        let passed = follow::turns(self.store().pool(), &enqueue, shards).await?;
         if enqueue.enqueued.load(Ordering::Relaxed) {
             self.store().signals().raise(Topic::Jobs);
         }
@@ -132,14 +136,9 @@ impl Handler for Enqueue {
         })
     }
 
-    async fn apply(
-        &self,
-        connection: &mut Connection,
-        shard: Shard,
-        events: &[Recorded],
-    ) -> Result<()> {
-        for recorded in events {
-            if let Some(job) = job(shard, recorded) {
+    async fn apply(&self, connection: &mut Connection, batches: &[Batch<'_>]) -> Result<()> {
+        for batch in batches {
+            for job in batch.events.iter().filter_map(|it| job(batch.shard, it)) {
                 jobs::enqueue(connection, &job).await?;
                 self.enqueued.store(true, Ordering::Relaxed);
             }

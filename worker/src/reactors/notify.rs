@@ -6,14 +6,11 @@
 //! An event that a read model has parked has no rows: it is passed by in silence, and told by
 //! whoever folds it in the end ([`crate::jobs::dlq`]).
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
-use hub_domain::envelope::Recorded;
 use hub_domain::id::{Place, Shard};
-use hub_domain::limits::REACTOR_BATCH_MAX;
 use hub_store::checkpoint::{self, Reactor as Name};
-use hub_store::follow::{self, Handler, Reach};
-use hub_store::project::Projection;
+use hub_store::follow::{self, Batch, Handler, Reach};
 use hub_store::signal::Topic;
 use hub_store::{Connection, Result, Store, bus, parked, told};
 
@@ -51,13 +48,17 @@ impl Reactor for Notify {
         Topic::Projected
     }
 
+    fn turns_at_once(&self) -> usize {
+        1
+    }
+
     async fn behind(&self) -> Result<Vec<Shard>> {
         checkpoint::behind_projections(self.store().pool(), NAME).await
     }
 
-    async fn turn(&self, shard: Shard) -> Result<bool> {
+    async fn turns(&self, shards: &[Shard]) -> Result<bool> {
         let publish = Publish::new(self.context.clone());
-        Ok(follow::turn(self.store().pool(), &publish, shard).await? > 0)
+        Ok(follow::turns(self.store().pool(), &publish, shards).await? > 0)
     }
 }
 
@@ -77,34 +78,34 @@ impl Handler for Publish {
         NAME
     }
 
-    async fn reach(&self, connection: &mut Connection, from: Place) -> Result<Reach> {
-        let mut to = i64::MAX;
-        for projection in Projection::ALL {
-            let position =
-                checkpoint::live_position(&mut *connection, projection.name(), from.shard).await?;
-            to = to.min(position);
-        }
-        let without = if to > from.position {
-            let end = to.min(from.position + REACTOR_BATCH_MAX);
-            parked::invisible(connection, from, end).await?
-        } else {
-            HashSet::new()
-        };
-        Ok(Reach {
+    async fn reach(&self, connection: &mut Connection, from: &[Place]) -> Result<Vec<Reach>> {
+        let live: HashMap<Shard, i64> = checkpoint::live_positions(&mut *connection)
+            .await?
+            .into_iter()
+            .map(|place| (place.shard, place.position))
+            .collect();
+        let spans: Vec<(Place, i64)> = from
+            .iter()
+            .map(|from| (*from, live.get(&from.shard).copied().unwrap_or(0)))
+            .collect();
+        let without = parked::invisible(connection, &spans).await?;
+        let reach = spans.into_iter().map(|(_, to)| Reach {
             to,
-            without,
+            without: without.clone(),
             ..Reach::default()
-        })
+        });
+        Ok(reach.collect())
     }
 
-    async fn apply(&self, _: &mut Connection, _: Shard, events: &[Recorded]) -> Result<()> {
+    async fn apply(&self, _: &mut Connection, batches: &[Batch<'_>]) -> Result<()> {
         // All of them first: when one cannot be told, none was told.
-        let changes = events.iter().filter_map(bus::changes).collect();
+        let events = batches.iter().flat_map(|batch| batch.events);
+        let changes = events.filter_map(bus::changes).collect();
         self.context.store().bus().publish(changes).await;
         Ok(())
     }
 
-    async fn passed(&self, connection: &mut Connection, from: Place, to: i64) -> Result<()> {
-        told::record(connection, from, to).await
+    async fn passed(&self, connection: &mut Connection, spans: &[(Place, i64)]) -> Result<()> {
+        told::record(connection, spans).await
     }
 }

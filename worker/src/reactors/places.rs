@@ -7,7 +7,7 @@ use hub_store::signal::Topic;
 use hub_store::{Result, Store, checkpoint, places};
 
 use crate::Context;
-use crate::reactor::Reactor;
+use crate::reactor::{Reactor, each};
 
 /// The keeper of the index.
 #[derive(Clone)]
@@ -36,12 +36,12 @@ impl Reactor for Places {
     }
 
     /// Questions about the past read the end of the log themselves.
-    fn rest(&self) -> Duration {
+    fn pace(&self) -> Duration {
         Duration::from_millis(500)
     }
 
     /// Nobody waits for it: it leaves the connections to those that somebody waits for.
-    fn shards_at_once(&self) -> usize {
+    fn turns_at_once(&self) -> usize {
         1
     }
 
@@ -49,7 +49,11 @@ impl Reactor for Places {
         checkpoint::behind(self.store().pool(), places::NAME).await
     }
 
-    async fn turn(&self, shard: Shard) -> Result<bool> {
-        Ok(places::step(self.store().pool(), shard).await? > 0)
+    async fn turns(&self, shards: &[Shard]) -> Result<bool> {
+        let pool = self.store().pool();
+        each(shards, |shard| async move {
+            Ok(places::step(pool, shard).await? > 0)
+        })
+        .await
     }
 }

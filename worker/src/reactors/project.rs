@@ -47,9 +47,10 @@ impl Reactor for Project {
         checkpoint::behind(self.store().pool(), reactor).await
     }
 
-    async fn turn(&self, shard: Shard) -> Result<bool> {
+    async fn turns(&self, shards: &[Shard]) -> Result<bool> {
         let generation = self.generation().await?;
-        let folded = project::step(self.store().pool(), self.projection, generation, shard).await?;
+        let pool = self.store().pool();
+        let folded = project::steps(pool, self.projection, generation, shards).await?;
         if folded > 0 {
             self.store().signals().raise(Topic::Projected);
         }

@@ -12,7 +12,7 @@ use hub_store::signal::Topic;
 use hub_store::{Result, Store, seal};
 
 use crate::Context;
-use crate::reactor::Reactor;
+use crate::reactor::{Reactor, each};
 
 /// The sealer.
 #[derive(Clone)]
@@ -40,12 +40,12 @@ impl Reactor for Seal {
         Topic::Events
     }
 
-    fn rest(&self) -> Duration {
+    fn pace(&self) -> Duration {
         SEAL_PAUSE
     }
 
     /// One after the other: it is to take no connections from those somebody waits for.
-    fn shards_at_once(&self) -> usize {
+    fn turns_at_once(&self) -> usize {
         1
     }
 
@@ -53,8 +53,12 @@ impl Reactor for Seal {
         seal::behind(self.store().pool()).await
     }
 
-    async fn turn(&self, shard: Shard) -> Result<bool> {
+    async fn turns(&self, shards: &[Shard]) -> Result<bool> {
         let key = self.store().vault().seal_key();
-        Ok(seal::step(self.store().pool(), key, shard).await? > 0)
+        let pool = self.store().pool();
+        each(shards, |shard| async move {
+            Ok(seal::step(pool, key, shard).await? > 0)
+        })
+        .await
     }
 }

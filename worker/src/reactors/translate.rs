@@ -18,22 +18,22 @@ use hub_domain::command::Command;
 use hub_domain::envelope::{Append, Meta};
 use hub_domain::event::Sealed;
 use hub_domain::id::{Place, Shard};
-use hub_domain::limits::REACTOR_BATCH_MAX;
+use hub_domain::limits::{REACTOR_BATCH_MAX, TOGETHER_EVENTS_MAX};
 use hub_domain::platform::Platform;
 use hub_domain::platform::fact::FactKind;
 use hub_domain::retention;
 use hub_store::account::Owner;
-use hub_store::checkpoint::{self, Reactor as Name, Turn};
+use hub_store::checkpoint::{self, Reactor as Name};
 use hub_store::commands::{self, Received};
 use hub_store::jobs;
 use hub_store::parked::{Class, Parking};
 use hub_store::signal::Topic;
 use hub_store::vault::{DataKey, Opened, Sealer};
-use hub_store::{Error, Result, Store};
+use hub_store::{Connection, Error, Result, Store};
 
 use crate::Context;
 use crate::jobs::connect;
-use crate::reactor::Reactor;
+use crate::reactor::{Reactor, each};
 
 pub(crate) const NAME: Name = Name {
     name: "translate",
@@ -60,15 +60,19 @@ impl Translate {
 
     /// Processes commands: appends what they mean, enqueues what they ask for. Returns those that
     /// cannot be processed, with the reason.
-    async fn process(&self, turn: &mut Turn, received: &[Received]) -> Result<Vec<Parking>> {
+    async fn process<'a>(
+        &self,
+        connection: &mut Connection,
+        received: impl IntoIterator<Item = &'a Received>,
+    ) -> Result<BTreeMap<Place, Parking>> {
         let mut directory = Directory::new();
         let mut appends: Vec<(&Received, Append)> = Vec::new();
-        let mut aside: BTreeMap<i64, Parking> = BTreeMap::new();
+        let mut aside: BTreeMap<Place, Parking> = BTreeMap::new();
         for it in received {
-            match self.decide(turn, it, &mut directory).await? {
+            match self.decide(connection, it, &mut directory).await? {
                 Ok(found) => appends.extend(found.into_iter().map(|append| (it, append))),
                 Err((class, reason)) => {
-                    aside.insert(it.place.position, parking(it, class, reason));
+                    aside.insert(it.place, parking(it, class, reason));
                 }
             }
         }
@@ -81,7 +85,7 @@ impl Translate {
                 match outcome {
                     Err(error) if error.is_poison() => {
                         let failed = parking(it, Class::Failed, error.reason());
-                        aside.insert(it.place.position, failed);
+                        aside.insert(it.place, failed);
                     }
                     outcome => {
                         outcome?;
@@ -89,13 +93,44 @@ impl Translate {
                 }
             }
         }
-        Ok(aside.into_values().collect())
+        Ok(aside)
+    }
+
+    /// One turn of these shards; returns how many commands it passed.
+    async fn together(&self, shards: &[Shard]) -> Result<usize> {
+        let store = self.store();
+        let mut turns = checkpoint::begin_all(store.pool(), NAME, shards).await?;
+        let share = TOGETHER_EVENTS_MAX / turns.from.len().max(1) as i64;
+        let limit = share.min(REACTOR_BATCH_MAX);
+        let of_shards = commands::after_all(&mut *turns.tx, &turns.from, limit).await?;
+        let spans: Vec<(Place, i64)> = turns
+            .from
+            .iter()
+            .zip(&of_shards)
+            .filter_map(|(from, received)| Some((*from, received.last()?.place.position)))
+            .collect();
+        if spans.is_empty() {
+            turns.leave().await?;
+            return Ok(0);
+        }
+        let received = || of_shards.iter().flatten();
+        for (place, parking) in self.process(&mut turns.tx, received()).await? {
+            turns.park(place.shard, parking);
+        }
+        match turns.finish(&spans).await {
+            Err(Error::Fenced) => return Ok(0),
+            outcome => outcome?,
+        }
+        if received().any(wants_job) {
+            store.signals().raise(Topic::Jobs);
+        }
+        Ok(received().count())
     }
 
     /// What a command asks for; the inner error says why it cannot be processed.
     async fn decide(
         &self,
-        turn: &mut Turn,
+        connection: &mut Connection,
         it: &Received,
         directory: &mut Directory,
     ) -> Result<std::result::Result<Vec<Append>, (Class, String)>> {
@@ -122,7 +157,7 @@ impl Translate {
                 }
             }
             Ok(Command::Connect { .. }) => {
-                jobs::enqueue(&mut turn.tx, &connect::job(it.place)).await?;
+                jobs::enqueue(connection, &connect::job(it.place)).await?;
                 Ok(Ok(Vec::new()))
             }
             Err(reason) => {
@@ -143,7 +178,10 @@ impl Translate {
             return Ok(());
         };
         let failed = match commands::at(&mut *turn.tx, place).await? {
-            Some(received) => self.process(&mut turn, &[received]).await?.pop(),
+            Some(received) => {
+                let aside = self.process(&mut turn.tx, [&received]).await?;
+                aside.into_values().next()
+            }
             None => Some(forgotten(place)),
         };
         match &failed {
@@ -315,7 +353,7 @@ impl Reactor for Translate {
 
     /// A turn needs further connections while it holds one (the directory, keys): so few at a time
     /// that they cannot take all and wait for each other, and no fewer, because they share commits.
-    fn shards_at_once(&self) -> usize {
+    fn turns_at_once(&self) -> usize {
         let connections = self.store().pool().options().get_max_connections();
         (connections as usize / 4).clamp(2, 8)
     }
@@ -324,28 +362,16 @@ impl Reactor for Translate {
         checkpoint::behind(self.store().pool(), NAME).await
     }
 
-    async fn turn(&self, shard: Shard) -> Result<bool> {
-        let store = self.store();
-        let Some(mut turn) = checkpoint::begin(store.pool(), NAME, shard).await? else {
-            return Ok(false);
-        };
-        let received = commands::after(&mut *turn.tx, turn.from, REACTOR_BATCH_MAX).await?;
-        let Some(to) = received.last().map(|last| last.place.position) else {
-            turn.leave().await?;
-            return Ok(false);
-        };
-        for parking in self.process(&mut turn, &received).await? {
-            turn.park(parking);
-        }
-        match turn.finish(to).await {
-            Err(Error::Fenced) => Ok(false),
-            outcome => {
-                outcome?;
-                if received.iter().any(wants_job) {
-                    store.signals().raise(Topic::Jobs);
-                }
-                Ok(true)
+    async fn turns(&self, shards: &[Shard]) -> Result<bool> {
+        match self.together(shards).await {
+            // Whose log has the hole is found out one by one, and the others go on.
+            Err(Error::Corrupt { .. }) if shards.len() > 1 => {
+                each(shards, |shard| async move {
+                    Ok(self.together(&[shard]).await? > 0)
+                })
+                .await
             }
+            worked => Ok(worked? > 0),
         }
     }
 }
