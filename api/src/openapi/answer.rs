@@ -263,7 +263,6 @@ pub struct AccountLook {
     #[schema(minimum = 0)]
     pub conversations_count: i64,
     /// The newest five.
-    #[schema(max_items = 5)]
     pub conversations: Vec<Conversation>,
 }
 

@@ -180,22 +180,16 @@ impl Turn<'_> {
             .credentials(self.owner, &self.standing.route)
             .await?;
         let Some(credentials) = credentials else {
-            return self
-                .wishes
-                .refuse(self.store(), "The account has no tokens")
-                .await;
+            return self.cannot("the account has no tokens").await;
         };
         // Whoever looks further back than the cursor does not move it.
         let (cursor, now) = match self.wishes.since() {
-            Some(since) => (None, since + FIRST_LOOK_BACK),
+            Some(since) => (None, since.min(Utc::now()) + FIRST_LOOK_BACK),
             None => (self.standing.cursor.as_ref(), Utc::now()),
         };
         let flow = self.adapter.poll(self.app, &credentials, cursor, now);
         let Some(flow) = flow else {
-            let text = format!("{platform} cannot be asked with what this account allows");
-            self.ended(self.polling.interval(u32::MAX), false, u32::MAX, None)
-                .await?;
-            return self.wishes.refuse(self.store(), &text).await;
+            return self.cannot("this account does not allow to ask").await;
         };
         let outcome = self.talk(flow).await?;
         let label = match &outcome {
@@ -211,6 +205,14 @@ impl Turn<'_> {
             Ok(cursor) => self.done(cursor).await,
             Err(failure) => self.failed(failure).await,
         }
+    }
+
+    /// There is nothing to ask with; the account is looked at again from time to time.
+    async fn cannot(&self, reason: &str) -> Result<Outcome> {
+        let next = self.polling.interval(u32::MAX);
+        self.ended(next, false, self.standing.idle, Some(reason))
+            .await?;
+        self.wishes.refuse(self.store(), reason).await
     }
 
     /// Talks with the platform until it has said everything; keeps what it says.

@@ -193,7 +193,7 @@ mod tests {
                 asked += usize::from(job.is_some());
             }
         }
-        // Three kinds at any version, one as the first.
-        assert_eq!(asked, 7);
+        // Four kinds at any version, one as the first.
+        assert_eq!(asked, 9);
     }
 }

@@ -8,7 +8,7 @@
 mod events;
 mod pages;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
@@ -19,10 +19,10 @@ use futures::FutureExt as _;
 use hub_domain::command::Command;
 use hub_domain::envelope::{Append, Meta};
 use hub_domain::event::Sealed;
-use hub_domain::id::{Place, Shard};
+use hub_domain::id::{ConversationId, Place, Shard, conversation_id};
 use hub_domain::limits::REACTOR_BATCH_MAX;
 use hub_domain::platform::Platform;
-use hub_domain::platform::fact::FactKind;
+use hub_domain::platform::fact::{Fact, FactKind};
 use hub_domain::retention;
 use hub_store::account::Owner;
 use hub_store::checkpoint::{self, Reactor as Name, Turn};
@@ -247,6 +247,7 @@ impl Translate {
             request: received.request.clone(),
             ..Meta::default()
         };
+        let sent = self.sent_here(input.only, &facts).await?;
         let mut appends = Vec::new();
         for fact in &facts {
             count(platform, fact.kind);
@@ -257,6 +258,9 @@ impl Translate {
                 metrics::counter!("hub_unrouted_total", "platform" => platform.name()).increment(1);
             }
             for owner in owners {
+                if echo(owner, fact).is_some_and(|name| sent.contains(&name)) {
+                    continue;
+                }
                 let at = events::at(fact, received.received_at);
                 let Some((names, content)) = self.keys(owner, at).await? else {
                     continue;
@@ -276,6 +280,20 @@ impl Translate {
             }
         }
         Ok(Ok(appends))
+    }
+
+    /// Which of these messages were sent through this hub. A page of history shows them without our
+    /// reference, and they would look as if somebody had sent them elsewhere.
+    async fn sent_here(
+        &self,
+        fetched_for: Option<Owner>,
+        facts: &[Fact],
+    ) -> Result<HashSet<(ConversationId, String)>> {
+        let Some(owner) = fetched_for else {
+            return Ok(HashSet::new());
+        };
+        let names: Vec<_> = facts.iter().filter_map(|it| echo(owner, it)).collect();
+        self.store().sent_messages(owner.user, &names).await
     }
 
     /// What seals names and what seals content of that moment; `None` when the owner was erased.
@@ -318,6 +336,15 @@ impl Input<'_> {
             .open_raw(self.platform, self.routes, self.sealed_at, self.body)
             .await
     }
+}
+
+/// The conversation and the platform's id of a message of our side.
+fn echo(owner: Owner, fact: &Fact) -> Option<(ConversationId, String)> {
+    if fact.kind != FactKind::MessageEchoed {
+        return None;
+    }
+    let conversation = conversation_id(owner.account, fact.thread.as_deref()?);
+    Some((conversation, fact.message_id.clone()?))
 }
 
 fn wants_job(it: &Received) -> bool {
