@@ -40,7 +40,7 @@ pub enum Command {
         /// The name the outcome is kept under, for the request that waits for it.
         answer: Key,
     },
-    /// A page that a poll fetched, byte for byte.
+    /// A page that a poll fetched, as the adapter kept it.
     Page {
         /// Which platform it is from.
         platform: Platform,
