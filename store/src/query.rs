@@ -5,12 +5,13 @@
 
 pub(crate) mod past;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use hub_domain::id::{AccountId, ConversationId, MessageId, Place, Shard, UserId};
 use hub_domain::platform::Platform;
+use hub_domain::projection::inbox::State;
 use sea_orm::sea_query::{Expr, SimpleExpr};
 use sea_orm::{
     ColumnTrait, ConnectionTrait as _, DbBackend, EntityTrait, FromQueryResult as _, QueryFilter,
@@ -128,6 +129,26 @@ impl Store {
         limit: i64,
         offset: i64,
     ) -> Result<Page<conversation::Model>> {
+        self.page_of(user, (platform, None), limit, offset).await
+    }
+
+    /// The newest conversations of one active account of the user.
+    pub async fn conversations_of(
+        &self,
+        user: UserId,
+        account: AccountId,
+        limit: i64,
+    ) -> Result<Page<conversation::Model>> {
+        self.page_of(user, (None, Some(account)), limit, 0).await
+    }
+
+    async fn page_of(
+        &self,
+        user: UserId,
+        (platform, account): (Option<Platform>, Option<AccountId>),
+        limit: i64,
+        offset: i64,
+    ) -> Result<Page<conversation::Model>> {
         let statement = Statement::from_sql_and_values(
             DbBackend::Postgres,
             include_str!("../sql/conversations.sql"),
@@ -135,6 +156,7 @@ impl Store {
                 self.sharding().of_user(user).0.into(),
                 user.0.into(),
                 platform.map(Platform::name).into(),
+                account.map(|account| account.0).into(),
                 limit.into(),
                 offset.into(),
             ],
@@ -150,6 +172,33 @@ impl Store {
             }
         }
         Ok(page)
+    }
+
+    /// Which of these messages, named by conversation and the platform's id, the user has sent
+    /// through the hub, as far as the read model has them.
+    pub async fn sent_messages(
+        &self,
+        user: UserId,
+        names: &[(ConversationId, String)],
+    ) -> Result<HashSet<(ConversationId, String)>> {
+        if names.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let ids = names.iter().map(|(conversation, _)| conversation.0);
+        let platform_ids = names.iter().map(|(_, id)| id.as_str());
+        let rows = messages_in(self.sharding().of_user(user))
+            .filter(message::Column::ConversationId.is_in(ids))
+            .filter(message::Column::PlatformMessageId.is_in(platform_ids))
+            .filter(message::Column::State.eq(State::Sent.name()))
+            .all(self.orm())
+            .await?;
+        let sent = rows.into_iter().filter_map(|row| {
+            Some((
+                ConversationId(row.conversation_id),
+                row.platform_message_id?,
+            ))
+        });
+        Ok(sent.collect())
     }
 
     /// What the accounts of a user add up to, active or not.

@@ -340,3 +340,56 @@ async fn a_claim_is_fair_to_the_shard_that_is_named_first() {
     let claimed = jobs::claim(world.pool(), &[0, 1], "other", "me", LEASE, 5).await;
     assert!(claimed.unwrap().is_empty(), "queues are apart");
 }
+
+#[tokio::test]
+async fn a_long_run_keeps_its_lease_and_learns_when_it_has_lost_it() {
+    let world = World::new().await;
+    enqueue(world.pool(), &job("a")).await;
+    let first = claim_one(world.pool()).await;
+    sqlx::query("UPDATE jobs SET due_at = now() + interval '1 second'")
+        .execute(world.pool())
+        .await
+        .unwrap();
+    jobs::extend(world.pool(), &first, LEASE).await.unwrap();
+    assert!(due_in(world.pool()).await > 50.0);
+    time_passes(world.pool()).await;
+    let second = claim_one(world.pool()).await;
+    let lost = jobs::extend(world.pool(), &first, LEASE).await;
+    assert!(matches!(lost, Err(Error::Fenced)), "{lost:?}");
+    jobs::extend(world.pool(), &second, LEASE).await.unwrap();
+    jobs::finish(world.pool(), QUEUE, &second, &Outcome::Done)
+        .await
+        .unwrap();
+    let over = jobs::extend(world.pool(), &second, LEASE).await;
+    assert!(matches!(over, Err(Error::Fenced)), "{over:?}");
+}
+
+#[tokio::test]
+async fn what_somebody_waits_for_is_due_at_once_and_disturbs_no_run() {
+    let world = World::new().await;
+    let hasten = async || {
+        let mut connection = world.pool().acquire().await.unwrap();
+        jobs::hasten(&mut connection, &job("a")).await.unwrap();
+    };
+    let later = NewJob {
+        delay: Duration::from_secs(600),
+        ..job("a")
+    };
+    enqueue(world.pool(), &later).await;
+    assert!(claim(world.pool(), 10).await.is_empty());
+    hasten().await;
+    let running = claim_one(world.pool()).await;
+    hasten().await;
+    assert!(claim(world.pool(), 10).await.is_empty(), "it runs");
+    jobs::finish(world.pool(), QUEUE, &running, &Outcome::Done)
+        .await
+        .unwrap();
+    let again = claim_one(world.pool()).await;
+    assert_eq!(again.id, running.id, "once more");
+    jobs::finish(world.pool(), QUEUE, &again, &Outcome::Done)
+        .await
+        .unwrap();
+    // One that there is not yet is made.
+    hasten().await;
+    claim_one(world.pool()).await;
+}

@@ -6,9 +6,11 @@
 //! nobody is counted.
 
 mod events;
+mod pages;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -17,23 +19,25 @@ use futures::FutureExt as _;
 use hub_domain::command::Command;
 use hub_domain::envelope::{Append, Meta};
 use hub_domain::event::Sealed;
-use hub_domain::id::{Place, Shard};
+use hub_domain::id::{ConversationId, Place, Shard, conversation_id};
 use hub_domain::limits::{REACTOR_BATCH_MAX, TOGETHER_EVENTS_MAX};
 use hub_domain::platform::Platform;
-use hub_domain::platform::fact::FactKind;
+use hub_domain::platform::fact::{Fact, FactKind};
 use hub_domain::retention;
 use hub_store::account::Owner;
 use hub_store::checkpoint::{self, Reactor as Name};
 use hub_store::commands::{self, Received};
 use hub_store::jobs;
 use hub_store::parked::{Class, Parking};
+use hub_store::polls::{self, Wish};
 use hub_store::signal::Topic;
 use hub_store::vault::{DataKey, Opened, Sealer};
 use hub_store::{Connection, Error, Result, Store};
 
 use crate::Context;
-use crate::jobs::connect;
+use crate::jobs::{connect, poll};
 use crate::reactor::{Reactor, each};
+use pages::Pages;
 
 pub(crate) const NAME: Name = Name {
     name: "translate",
@@ -68,6 +72,8 @@ impl Translate {
         let mut directory = Directory::new();
         let mut appends: Vec<(&Received, Append)> = Vec::new();
         let mut aside: BTreeMap<Place, Parking> = BTreeMap::new();
+        let received: Vec<&Received> = received.into_iter().collect();
+        let mut pages = Pages::of(&received);
         for it in received {
             match self.decide(connection, it, &mut directory).await? {
                 Ok(found) => appends.extend(found.into_iter().map(|append| (it, append))),
@@ -81,18 +87,21 @@ impl Translate {
                 .iter()
                 .map(|(_, append)| self.store().append(append.clone()));
             let outcomes = futures::future::join_all(handed_in).await;
-            for ((it, _), outcome) in chunk.iter().zip(outcomes) {
+            for ((it, append), outcome) in chunk.iter().zip(outcomes) {
                 match outcome {
                     Err(error) if error.is_poison() => {
                         let failed = parking(it, Class::Failed, error.reason());
                         aside.insert(it.place, failed);
                     }
                     outcome => {
-                        outcome?;
+                        if outcome?.is_new() {
+                            pages.brought(it.place, append);
+                        }
                     }
                 }
             }
         }
+        pages.tell(self.store()).await?;
         Ok(aside)
     }
 
@@ -141,20 +150,52 @@ impl Translate {
                 sealed_at,
                 routes,
             }) => {
-                let webhook = Webhook {
+                let input = Input {
                     platform: *platform,
                     routes,
                     sealed_at: *sealed_at,
                     body,
+                    only: None,
                 };
-                // Adapters are pure: one that panics over a body has only that body to blame.
-                let translated = AssertUnwindSafe(self.webhook(it, webhook, directory));
-                match translated.catch_unwind().await {
-                    Ok(Ok(outcome)) => Ok(outcome.map_err(|reason| (Class::Failed, reason))),
-                    Ok(Err(error)) if error.is_poison() => Ok(Err((Class::Failed, error.reason()))),
-                    Ok(Err(error)) => Err(error),
-                    Err(_) => Ok(Err((Class::Failed, "the translation panicked".to_owned()))),
-                }
+                self.translate(it, input, directory).await
+            }
+            Ok(Command::Page {
+                platform,
+                user,
+                account,
+                route,
+                body,
+                sealed_at,
+                ..
+            }) => {
+                let input = Input {
+                    platform: *platform,
+                    routes: std::slice::from_ref(route),
+                    sealed_at: *sealed_at,
+                    body,
+                    only: Some(Owner {
+                        user: *user,
+                        account: *account,
+                    }),
+                };
+                self.translate(it, input, directory).await
+            }
+            Ok(Command::PollAccount {
+                user,
+                account,
+                since,
+                answer,
+            }) => {
+                let (user, account) = (*user, *account);
+                let wish = Wish {
+                    answer: *answer,
+                    since: *since,
+                };
+                let shard = it.place.shard;
+                polls::wish(&mut *connection, shard, account, &wish).await?;
+                let job = poll::job(shard, Owner { user, account }, Duration::ZERO);
+                jobs::hasten(connection, &job).await?;
+                Ok(Ok(Vec::new()))
             }
             Ok(Command::Connect { .. }) => {
                 jobs::enqueue(connection, &connect::job(it.place)).await?;
@@ -196,19 +237,36 @@ impl Translate {
         Ok(())
     }
 
-    /// What a webhook's raw body means for everybody who owns an account it is about.
-    async fn webhook(
+    /// What a body means; the inner error says why nobody can tell.
+    async fn translate(
+        &self,
+        it: &Received,
+        input: Input<'_>,
+        directory: &mut Directory,
+    ) -> Result<std::result::Result<Vec<Append>, (Class, String)>> {
+        // Adapters are pure: one that panics over a body has only that body to blame.
+        let translated = AssertUnwindSafe(self.body(it, input, directory));
+        match translated.catch_unwind().await {
+            Ok(Ok(outcome)) => Ok(outcome.map_err(|reason| (Class::Failed, reason))),
+            Ok(Err(error)) if error.is_poison() => Ok(Err((Class::Failed, error.reason()))),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Ok(Err((Class::Failed, "the translation panicked".to_owned()))),
+        }
+    }
+
+    /// What a raw body means for everybody it is for.
+    async fn body(
         &self,
         received: &Received,
-        webhook: Webhook<'_>,
+        input: Input<'_>,
         directory: &mut Directory,
     ) -> Result<std::result::Result<Vec<Append>, String>> {
         let store = self.store();
-        let platform = webhook.platform;
+        let platform = input.platform;
         let Some((adapter, app)) = self.context.platform(platform) else {
             return Ok(Err(format!("no adapter for {platform}")));
         };
-        let raw = match webhook.open(store).await {
+        let raw = match input.open(store).await {
             Ok(Opened::Text(text)) => STANDARD.decode(text).map_err(|error| error.to_string()),
             // Whoever it was for was erased before anybody read it.
             Ok(Opened::Erased) => return Ok(Ok(Vec::new())),
@@ -217,7 +275,7 @@ impl Translate {
         };
         let facts = match raw.and_then(|raw| {
             adapter
-                .translate(app, None, &raw)
+                .translate(app, input.account(), &raw)
                 .map_err(|error| error.to_string())
         }) {
             Ok(facts) => facts,
@@ -228,15 +286,20 @@ impl Translate {
             request: received.request.clone(),
             ..Meta::default()
         };
+        let sent = self.sent_here(input.only, &facts).await?;
         let mut appends = Vec::new();
         for fact in &facts {
             count(platform, fact.kind);
             let Some(route) = &fact.account else { continue };
-            let owners = owners(store, platform, route, directory).await?;
+            let mut owners = owners(store, platform, route, directory).await?;
+            owners.retain(|owner| input.is_for(*owner));
             if owners.is_empty() {
                 metrics::counter!("hub_unrouted_total", "platform" => platform.name()).increment(1);
             }
             for owner in owners {
+                if echo(owner, fact).is_some_and(|name| sent.contains(&name)) {
+                    continue;
+                }
                 let at = events::at(fact, received.received_at);
                 let Some((names, content)) = self.keys(owner, at).await? else {
                     continue;
@@ -258,6 +321,20 @@ impl Translate {
         Ok(Ok(appends))
     }
 
+    /// Which of these messages were sent through this hub. A page of history shows them without our
+    /// reference, and they would look as if somebody had sent them elsewhere.
+    async fn sent_here(
+        &self,
+        fetched_for: Option<Owner>,
+        facts: &[Fact],
+    ) -> Result<HashSet<(ConversationId, String)>> {
+        let Some(owner) = fetched_for else {
+            return Ok(HashSet::new());
+        };
+        let names: Vec<_> = facts.iter().filter_map(|it| echo(owner, it)).collect();
+        self.store().sent_messages(owner.user, &names).await
+    }
+
     /// What seals names and what seals content of that moment; `None` when the owner was erased.
     async fn keys(&self, owner: Owner, at: DateTime<Utc>) -> Result<Option<(DataKey, Sealer)>> {
         let days = self.context.settings().message_retention_days;
@@ -272,15 +349,26 @@ impl Translate {
     }
 }
 
-/// A webhook as the command log has it.
-struct Webhook<'a> {
+/// A raw body as the command log has it.
+struct Input<'a> {
     platform: Platform,
     routes: &'a [String],
     sealed_at: DateTime<Utc>,
     body: &'a Sealed,
+    /// The account it was fetched for. A webhook is for everybody who has connected what it names.
+    only: Option<Owner>,
 }
 
-impl Webhook<'_> {
+impl Input<'_> {
+    fn account(&self) -> Option<&str> {
+        let fetched = self.only.and(self.routes.first());
+        fetched.map(String::as_str)
+    }
+
+    fn is_for(&self, owner: Owner) -> bool {
+        self.only.is_none_or(|only| only == owner)
+    }
+
     async fn open(&self, store: &Store) -> Result<Opened> {
         let vault = store.vault();
         vault
@@ -289,8 +377,20 @@ impl Webhook<'_> {
     }
 }
 
+/// The conversation and the platform's id of a message of our side.
+fn echo(owner: Owner, fact: &Fact) -> Option<(ConversationId, String)> {
+    if fact.kind != FactKind::MessageEchoed {
+        return None;
+    }
+    let conversation = conversation_id(owner.account, fact.thread.as_deref()?);
+    Some((conversation, fact.message_id.clone()?))
+}
+
 fn wants_job(it: &Received) -> bool {
-    matches!(it.command, Ok(Command::Connect { .. }))
+    matches!(
+        it.command,
+        Ok(Command::Connect { .. } | Command::PollAccount { .. })
+    )
 }
 
 fn parking(it: &Received, class: Class, reason: String) -> Parking {
