@@ -40,17 +40,29 @@ pub enum Command {
         /// The name the outcome is kept under, for the request that waits for it.
         answer: Key,
     },
+    /// Somebody asks for a new token of an account of theirs.
+    Renew {
+        /// Who.
+        user: UserId,
+        /// Which account.
+        account: AccountId,
+        /// On which platform.
+        platform: Platform,
+        /// The name the outcome is kept under, for the request that waits for it.
+        answer: Key,
+    },
 }
 
 impl Command {
     /// Every kind this build knows.
-    pub const KINDS: [&'static str; 2] = ["webhook", "connect"];
+    pub const KINDS: [&'static str; 3] = ["webhook", "connect", "renew"];
 
     /// The name in the log.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Webhook { .. } => "webhook",
             Self::Connect { .. } => "connect",
+            Self::Renew { .. } => "renew",
         }
     }
 }
@@ -114,6 +126,18 @@ pub enum ConnectAnswer {
         /// What to tell the person.
         message: String,
     },
+}
+
+/// What the worker answers to a [`Command::Renew`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RenewAnswer {
+    /// The token is good.
+    Good,
+    /// The platform refused: somebody has to connect the account again.
+    Refused,
+    /// It did not work now.
+    NotNow,
 }
 
 #[cfg(test)]

@@ -149,8 +149,8 @@ impl Store {
             jobs: self
                 .remove(
                     sqlx::query(
-                        "DELETE FROM jobs WHERE shard = $1 AND queue IN ('contact', 'disconnect') \
-                         AND payload ->> 'user' = $2",
+                        "DELETE FROM jobs WHERE shard = $1 \
+                         AND queue IN ('contact', 'disconnect', 'tokens') AND payload ->> 'user' = $2",
                     )
                     .bind(shard)
                     .bind(user.to_string()),

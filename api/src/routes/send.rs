@@ -2,6 +2,13 @@
 //!
 //! The API queues and waits; a worker sends. Once the message is in the log the answer is never a
 //! failure of ours: a client that sees one sends again, and the other side reads it twice.
+//!
+//! Whether the account may still call its platform (contract 5.3) is asked before that. When its
+//! budget is spent for longer than this request may wait, the answer is 429 and nothing was accepted.
+//! Otherwise the message is accepted; a worker that meets a spent budget waits, in order, and the
+//! message stays queued: `Prefer: respond-async` accepts such a wait in advance. A pause that the
+//! platform asked for is met like that too, as is a budget that only workers can see (several
+//! processes without Redis).
 
 use std::time::{Duration, Instant};
 
@@ -28,6 +35,7 @@ use super::conversations::unknown as unknown_conversation;
 use crate::auth::Caller;
 use crate::error::{Failing, Problem, chain};
 use crate::input::{Id, Object};
+use crate::limit::whole_seconds;
 use crate::openapi::{answer as answers, ask};
 use crate::{Api, view};
 
@@ -96,6 +104,8 @@ struct To {
         (status = 404, description = "`CONVERSATION_NOT_FOUND`"),
         (status = 422, description = "`PLATFORM_API_ERROR`: the platform will not take it; \
             `IDEMPOTENCY_KEY_REUSED`: the key was used for another message"),
+        (status = 429, description = "`PLATFORM_RATE_LIMIT_EXCEEDED`: the account's calls are spent, \
+            nothing was queued; `RATE_LIMIT_EXCEEDED`"),
         (status = 500, description = "`SEND_FAILED`"),
         (status = 502, description = "`PLATFORM_API_ERROR`: the platform did not take it"),
     ),
@@ -134,6 +144,9 @@ pub async fn send(
         require_same(store, &to, &wanted, place).await?;
     } else {
         let append = wanted.append(store, &to, message)?.because(caller.meta());
+        if !wanted.is_async {
+            require_budget(&api, &to.account).await?;
+        }
         let appended = store.append(append).await.map_err(failed)?;
         if let (Appended::Repeated(place), Some(_)) = (appended, &wanted.key) {
             require_same(store, &to, &wanted, place).await?;
@@ -234,6 +247,34 @@ impl Wanted {
         }
         Ok(())
     }
+}
+
+/// Refuses what could not even begin to be sent while this request waits.
+async fn require_budget(api: &Api, account: &account::Model) -> Result<(), Problem> {
+    let platform: Platform = account.platform.parse().map_err(|_| Problem::internal())?;
+    let Some(budget) = super::accounts::calls(api, platform) else {
+        return Ok(());
+    };
+    let who = account.id.to_string();
+    let level = api.store().limits().look(&who, &budget).await;
+    if level.remaining > 0 || level.room_after <= api.settings().api.send_wait {
+        return Ok(());
+    }
+    let seconds = whole_seconds(level.room_after);
+    let calls = budget.requests;
+    let window_s = budget.window.as_secs();
+    let message = format!("{platform} allows no more calls for this account just now");
+    let details = json!({
+        "platform": platform,
+        "endpoint": "send",
+        "limit": calls,
+        "windowMs": u64::try_from(budget.window.as_millis()).unwrap_or(u64::MAX),
+        "retryAfter": seconds,
+        "description": format!("{calls} calls in {window_s} seconds for each account"),
+    });
+    let status = StatusCode::TOO_MANY_REQUESTS;
+    let problem = Problem::new(status, "PLATFORM_RATE_LIMIT_EXCEEDED", message);
+    Err(problem.with_details(details).after(seconds))
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {

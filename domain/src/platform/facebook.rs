@@ -13,6 +13,7 @@ mod webhook;
 
 use std::time::Duration;
 
+use super::call::{CallFailure, Tokens};
 use super::fact::Fact;
 use super::http::{HttpRequest, HttpResponse, TransportError};
 use super::{
@@ -121,6 +122,22 @@ impl Adapter for Messenger {
         let name = Some(part("name")).filter(|name| !name.is_empty());
         let name = name.unwrap_or_else(|| parts.trim());
         (answer.is_success() && !name.is_empty()).then(|| name.to_owned())
+    }
+
+    fn renewal_margin(&self) -> Duration {
+        meta::RENEWAL_MARGIN
+    }
+
+    /// Page tokens of today do not expire, so that nobody asks; those of earlier installations may.
+    fn refresh(&self, app: &App, credentials: &Credentials) -> Option<HttpRequest> {
+        Some(meta::exchange(app, &credentials.access_token))
+    }
+
+    fn refreshed(
+        &self,
+        answer: &Result<HttpResponse, TransportError>,
+    ) -> Result<Tokens, CallFailure> {
+        meta::exchanged(answer)
     }
 
     /// Meta is told in the app's dashboard; pages are subscribed as they are connected.

@@ -14,6 +14,7 @@ fn golden_of(command: &Command) -> &'static str {
     match command {
         Command::Webhook { .. } => include_str!("../golden_commands/webhook.json"),
         Command::Connect { .. } => include_str!("../golden_commands/connect.json"),
+        Command::Renew { .. } => include_str!("../golden_commands/renew.json"),
     }
 }
 
@@ -55,5 +56,8 @@ fn every_command_and_grant_reads_its_golden_file_and_writes_the_same_bytes() {
         kinds.push(name);
     }
     kinds.sort();
-    assert_eq!(kinds, ["connect", "grant_code", "grant_widget", "webhook"]);
+    assert_eq!(
+        kinds,
+        ["connect", "grant_code", "grant_widget", "renew", "webhook"]
+    );
 }

@@ -323,9 +323,9 @@ async fn input(pool: &PgPool, place: Place, opener: Option<&Opener>) -> Result<O
         _ => None,
     };
     let platform = command.map(|command| match command {
-        Command::Webhook { platform, .. } | Command::Connect { platform, .. } => {
-            platform.name().to_owned()
-        }
+        Command::Webhook { platform, .. }
+        | Command::Connect { platform, .. }
+        | Command::Renew { platform, .. } => platform.name().to_owned(),
     });
     Ok(Some(KeptInput {
         received_at,

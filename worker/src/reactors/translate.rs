@@ -32,7 +32,7 @@ use hub_store::vault::{DataKey, Opened, Sealer};
 use hub_store::{Error, Result, Store};
 
 use crate::Context;
-use crate::jobs::connect;
+use crate::jobs::{connect, tokens};
 use crate::reactor::Reactor;
 
 pub(crate) const NAME: Name = Name {
@@ -123,6 +123,20 @@ impl Translate {
             }
             Ok(Command::Connect { .. }) => {
                 jobs::enqueue(&mut turn.tx, &connect::job(it.place)).await?;
+                Ok(Ok(Vec::new()))
+            }
+            Ok(Command::Renew {
+                user,
+                account,
+                platform,
+                answer,
+            }) => {
+                let owner = Owner {
+                    user: *user,
+                    account: *account,
+                };
+                let job = tokens::wish(it.place, owner, *platform, *answer);
+                jobs::enqueue(&mut turn.tx, &job).await?;
                 Ok(Ok(Vec::new()))
             }
             Err(reason) => {
@@ -252,7 +266,10 @@ impl Webhook<'_> {
 }
 
 fn wants_job(it: &Received) -> bool {
-    matches!(it.command, Ok(Command::Connect { .. }))
+    matches!(
+        it.command,
+        Ok(Command::Connect { .. } | Command::Renew { .. })
+    )
 }
 
 fn parking(it: &Received, class: Class, reason: String) -> Parking {
