@@ -1,6 +1,7 @@
 //! The whole hub as a process, over real HTTP, with the played platforms.
 
 mod apart;
+mod budget;
 mod client;
 mod crash;
 mod dlq;
@@ -12,4 +13,5 @@ mod replay;
 mod roles;
 mod soak;
 mod story;
+mod tokens;
 mod world;
