@@ -134,10 +134,13 @@ pub async fn send(
     };
     let message = wanted.message(caller.user);
     // A repetition gets the first one's answer, even if it would be refused by now.
+    let shard = store.sharding().of_user(caller.user);
     let first = match &wanted.key {
-        Some(_) => queued_before(store, caller.user, message)
-            .await
-            .map_err(failed)?,
+        Some(_) => {
+            hub_store::read::place_of(store.pool(), shard, wanted.once(caller.user, message))
+                .await
+                .map_err(failed)?
+        }
         None => None,
     };
     if let Some(place) = first {
@@ -190,6 +193,14 @@ impl Wanted {
         })
     }
 
+    /// Under this key it is in the log once.
+    fn once(&self, user: UserId, message: MessageId) -> Key {
+        match &self.key {
+            Some(key) => Key::of(&[b"send", user.0.as_bytes(), key.as_bytes()]),
+            None => Key::of(&[b"send", message.0.as_bytes()]),
+        }
+    }
+
     /// What goes into the log, unless the platform certainly cannot send it.
     fn append(&self, store: &Store, to: &To, message: MessageId) -> Result<Append, Problem> {
         let platform: Platform = to
@@ -211,12 +222,8 @@ impl Wanted {
             message_type: MessageType::Text,
             text: to.content.seal(&self.text),
         };
-        let key = match &self.key {
-            Some(key) => Key::of(&[b"send", to.user.0.as_bytes(), key.as_bytes()]),
-            None => Key::of(&[b"send", message.0.as_bytes()]),
-        };
         let shard = store.sharding().of_user(to.user);
-        Ok(Append::one(shard, conversation, event).once(key))
+        Ok(Append::one(shard, conversation, event).once(self.once(to.user, message)))
     }
 
     fn require_sendable(
@@ -298,19 +305,6 @@ fn prefers_async(headers: &HeaderMap) -> bool {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|text| text.split([',', ';']))
         .any(|token| token.trim().eq_ignore_ascii_case("respond-async"))
-}
-
-/// Where this message was queued already.
-async fn queued_before(
-    store: &Store,
-    user: UserId,
-    message: MessageId,
-) -> hub_store::Result<Option<Place>> {
-    let found = store.message(user, message).await?;
-    Ok(found.map(|(row, _, _)| Place {
-        shard: store.sharding().of_user(user),
-        position: row.position,
-    }))
 }
 
 /// Refuses a key that was used for another text or another conversation. The log knows what was
