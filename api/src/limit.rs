@@ -197,7 +197,7 @@ fn too_many(message: &'static str) -> Problem {
 }
 
 /// Rounded up, and at least one: a client that waits so long is not refused again.
-fn whole_seconds(wait: Duration) -> u64 {
+pub(crate) fn whole_seconds(wait: Duration) -> u64 {
     (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 

@@ -35,5 +35,7 @@ mod redis;
 mod sending;
 #[path = "surface/sessions.rs"]
 mod sessions;
+#[path = "surface/tokens.rs"]
+mod tokens;
 #[path = "surface/webhooks.rs"]
 mod webhooks;

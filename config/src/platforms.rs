@@ -1,6 +1,7 @@
 //! The hub's registration with each platform.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use hub_domain::platform::{App, Platform};
 use hub_domain::secret::Secret;
@@ -60,6 +61,7 @@ fn read_app(
         api_version: text("api_version"),
         redirect_uri: format!("{}/{}", server.public_url, callback_path(platform)),
         webhook_url: format!("{}/api/webhooks/{platform}", server.public_url),
+        budget: read_budget(layers, platform)?,
     };
     match platform {
         Platform::Telegram => finish_telegram(layers, server, &mut app)?,
@@ -70,6 +72,28 @@ fn read_app(
         _ => {}
     }
     Ok(app)
+}
+
+/// Calls and seconds, when somebody has chosen them.
+fn read_budget(
+    layers: &Layers,
+    platform: Platform,
+) -> Result<Option<(u32, Duration)>, SettingsError> {
+    let path = format!("budgets.{platform}");
+    let text = layers.text(&path);
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let read = || {
+        let (calls, seconds) = text.split_once('/')?;
+        let (calls, seconds): (u32, u32) =
+            (calls.trim().parse().ok()?, seconds.trim().parse().ok()?);
+        (calls > 0 && seconds > 0).then(|| (calls, Duration::from_secs(seconds.into())))
+    };
+    match read() {
+        Some(budget) => Ok(Some(budget)),
+        None => Err(layers.invalid(&path, "calls/seconds, like 200/3600")),
+    }
 }
 
 /// Two families for historical reasons; the addresses are registered with the platforms.

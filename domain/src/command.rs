@@ -70,11 +70,22 @@ pub enum Command {
         /// The name the outcome is kept under.
         answer: Key,
     },
+    /// Somebody asks for a new token of an account of theirs.
+    Renew {
+        /// Who.
+        user: UserId,
+        /// Which account.
+        account: AccountId,
+        /// On which platform.
+        platform: Platform,
+        /// The name the outcome is kept under, for the request that waits for it.
+        answer: Key,
+    },
 }
 
 impl Command {
     /// Every kind this build knows.
-    pub const KINDS: [&'static str; 4] = ["webhook", "connect", "page", "poll_account"];
+    pub const KINDS: [&'static str; 5] = ["webhook", "connect", "page", "poll_account", "renew"];
 
     /// The name in the log.
     pub fn kind(&self) -> &'static str {
@@ -83,6 +94,7 @@ impl Command {
             Self::Connect { .. } => "connect",
             Self::Page { .. } => "page",
             Self::PollAccount { .. } => "poll_account",
+            Self::Renew { .. } => "renew",
         }
     }
 }
@@ -173,6 +185,18 @@ pub enum PollAnswer {
 pub struct PageAnswer {
     /// Messages the hub did not have before.
     pub messages: u64,
+}
+
+/// What the worker answers to a [`Command::Renew`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RenewAnswer {
+    /// The token is good.
+    Good,
+    /// The platform refused: somebody has to connect the account again.
+    Refused,
+    /// It did not work now.
+    NotNow,
 }
 
 #[cfg(test)]

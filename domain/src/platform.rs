@@ -128,6 +128,16 @@ pub struct App {
     pub redirect_uri: String,
     /// Where the platform delivers webhooks; for platforms that are told by API.
     pub webhook_url: String,
+    /// Calls allowed per connected account (count, window), where this installation has other
+    /// limits than the platform documents.
+    pub budget: Option<(u32, Duration)>,
+}
+
+impl App {
+    /// Calls allowed per connected account (count, window).
+    pub fn budget(&self, adapter: &dyn Adapter) -> (u32, Duration) {
+        self.budget.unwrap_or(adapter.capabilities().budget)
+    }
 }
 
 /// What a platform can do here. The API refuses the rest before anything is queued.
@@ -384,8 +394,13 @@ pub trait Adapter: Sync + Send {
         false
     }
 
-    /// The call that asks for new tokens. `None` when this account's token does not expire or
-    /// cannot be renewed.
+    /// How long before it expires a token is renewed (contract 5.4).
+    fn renewal_margin(&self) -> Duration {
+        Duration::from_secs(5 * 60)
+    }
+
+    /// The call that asks for new tokens. `None` when this account's token cannot be renewed. Asked
+    /// only about tokens that expire, or that have a refresh token.
     fn refresh(&self, _app: &App, _credentials: &Credentials) -> Option<HttpRequest> {
         None
     }

@@ -205,5 +205,6 @@ DELETE /control/faults
 POST   /control/reset     forget messages, requests and faults
 PUT    /control/hub       {"base":"http://…"}                                          where webhooks go
 POST   /control/pages     {"id","name"}                                                Facebook: the next person who connects grants this page
+PUT    /control/tokens    {"livesS":3600}                                              Facebook: Page tokens expire, and each exchange ends the one before
 </pre>
 "#;

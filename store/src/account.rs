@@ -1,14 +1,13 @@
-//! Connected accounts outside the log: their tokens, and who is to be told what arrives for them.
+//! Connected accounts outside the log: keeping their tokens, and who is to be told what arrives for
+//! them.
 
 use chrono::{DateTime, Utc};
 use hub_domain::id::{AccountId, UserId};
-use hub_domain::platform::{Connected, Credentials, Platform};
-use hub_domain::secret::Secret;
-use sqlx::Row;
+use hub_domain::platform::{Connected, Platform};
 use uuid::Uuid;
 
 use crate::Store;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// An owner of a platform account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,8 +19,9 @@ pub struct Owner {
 }
 
 impl Store {
-    /// Keeps the tokens of an account, sealed under its owner's key. A stored refresh token is not
-    /// replaced by nothing: some platforms leave it out when it stays the same.
+    /// Keeps the tokens of an account that was just connected, sealed under its owner's key. A stored
+    /// refresh token is not replaced by nothing: some platforms leave it out when it stays the same.
+    /// What was known of the tokens before (refused, paused, being renewed) no longer holds.
     pub async fn put_account_tokens(
         &self,
         owner: Owner,
@@ -34,11 +34,15 @@ impl Store {
             .as_ref()
             .map(|token| key.seal(token.expose()).0);
         sqlx::query(
-            "INSERT INTO account_tokens AS t (shard, account, access_token, refresh_token, expires_at) \
-             VALUES ($1, $2, $3, $4, $5) ON CONFLICT (shard, account) DO UPDATE SET \
+            "INSERT INTO account_tokens AS t \
+             (shard, account, access_token, refresh_token, expires_at, version) \
+             VALUES ($1, $2, $3, $4, $5, (extract(epoch FROM clock_timestamp()) * 1e6)::bigint) \
+             ON CONFLICT (shard, account) DO UPDATE SET \
              access_token = EXCLUDED.access_token, expires_at = EXCLUDED.expires_at, \
              refresh_token = coalesce(EXCLUDED.refresh_token, t.refresh_token), \
-             version = t.version + 1",
+             previous_refresh_token = NULL, renewed_at = NULL, renewal = NULL, \
+             renewal_until = NULL, refused = NULL, paused_until = NULL, \
+             version = greatest(EXCLUDED.version, t.version + 1)",
         )
         .bind(self.sharding().of_user(owner.user).0)
         .bind(owner.account.0)
@@ -48,31 +52,6 @@ impl Store {
         .execute(self.pool())
         .await?;
         Ok(())
-    }
-
-    /// The tokens of an account, or `None` once they were erased.
-    pub async fn credentials(&self, owner: Owner, route: &str) -> Result<Option<Credentials>> {
-        let row = sqlx::query(
-            "SELECT access_token, refresh_token FROM account_tokens \
-             WHERE shard = $1 AND account = $2",
-        )
-        .bind(self.sharding().of_user(owner.user).0)
-        .bind(owner.account.0)
-        .fetch_optional(self.pool())
-        .await?;
-        let Some(row) = row else { return Ok(None) };
-        let key = match self.vault().user(owner.user).await {
-            Err(Error::Erased) => return Ok(None),
-            key => key?,
-        };
-        let open = |text: String| -> Result<Secret> {
-            key.open(&hub_domain::event::Sealed(text)).map(Secret::new)
-        };
-        Ok(Some(Credentials {
-            route: route.to_owned(),
-            access_token: open(row.try_get(0)?)?,
-            refresh_token: row.try_get::<Option<String>, _>(1)?.map(open).transpose()?,
-        }))
     }
 
     /// Erases the tokens of an account.

@@ -156,7 +156,8 @@ impl Store {
             jobs: self
                 .remove(
                     sqlx::query(
-                        "DELETE FROM jobs WHERE shard = $1 AND queue IN ('contact', 'disconnect', 'poll') \
+                        "DELETE FROM jobs WHERE shard = $1 \
+                         AND queue IN ('contact', 'disconnect', 'poll', 'tokens') \
                          AND payload ->> 'user' = $2",
                     )
                     .bind(shard)

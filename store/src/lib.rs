@@ -16,9 +16,9 @@
 //! - [`peer`]: what the log's speed is measured against
 //! - [`vault`]: sealing what is personal or secret; [`erase`]: forgetting a person
 //! - [`polls`]: when accounts are polled, and who waits for it
-//! - [`login`], [`session`], [`oauth`], [`account`], [`answer`]: side tables
+//! - [`login`], [`session`], [`oauth`], [`account`], [`token`], [`answer`]: side tables
 //! - [`signal`], [`bus`]: hints that something happened; polling is the truth
-//! - [`limit`]: counting requests and failed logins, in Redis or in memory
+//! - [`limit`]: counting requests, calls of platforms and failed logins, in Redis or in memory
 
 pub mod account;
 pub mod answer;
@@ -49,6 +49,7 @@ pub mod schema;
 pub mod seal;
 pub mod session;
 pub mod signal;
+pub mod token;
 pub mod told;
 pub mod transaction;
 pub mod vault;

@@ -1,4 +1,4 @@
-//! Counting what people do, so that nobody does too much of it.
+//! Counting what people do, and what is done in their accounts' names, so that it is not too much.
 //!
 //! Two ways of counting. A [`Budget`] is so many requests in a sliding window: every request's time
 //! is kept until it leaves the window, and what is refused is not counted. [`Patience`] is for
@@ -24,12 +24,23 @@ use remote::Remote;
 /// So many requests in a sliding window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
-    /// Which of a person's budgets.
+    /// Which of somebody's budgets.
     pub name: &'static str,
     /// Requests in the window, at least one.
     pub requests: u32,
     /// The window's length.
     pub window: Duration,
+}
+
+impl Budget {
+    /// The budget of calls of a platform in the name of one account; `who` is the account's id.
+    pub fn calls((requests, window): (u32, Duration)) -> Self {
+        Self {
+            name: "calls",
+            requests,
+            window,
+        }
+    }
 }
 
 /// What became of a request that asked for its place in budgets.
@@ -59,6 +70,16 @@ impl Verdict {
             retry_after: Some(after),
         }
     }
+}
+
+/// How much of a budget there is, for somebody who only looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Level {
+    /// How many requests it takes now.
+    pub remaining: u32,
+    /// When the oldest counted request leaves the window, and with it makes room for one; the whole
+    /// window when nothing is counted.
+    pub room_after: Duration,
 }
 
 /// How failures make the next attempt wait.
@@ -106,6 +127,19 @@ impl Limits {
         };
         // Nobody counted: as if it were the first.
         Some(verdict.unwrap_or_else(|| Verdict::passed(last, last.requests.saturating_sub(1))))
+    }
+
+    /// How much there is of a budget of `who`. Counts nothing.
+    pub async fn look(&self, who: &str, budget: &Budget) -> Level {
+        let level = match &self.remote {
+            Some(remote) => remote.look(who, budget).await,
+            None => Some(self.memory.look(who, budget, self.began.elapsed())),
+        };
+        // Nobody counts: as if there were nothing to count.
+        level.unwrap_or(Level {
+            remaining: budget.requests,
+            room_after: budget.window,
+        })
     }
 
     /// Asks for an attempt at something that can be guessed. It counts as a failure at once, so that

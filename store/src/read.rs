@@ -10,7 +10,7 @@ mod time;
 use chrono::{DateTime, Utc};
 use hub_domain::envelope::{Meta, Recorded};
 use hub_domain::event::{Event, ReadError};
-use hub_domain::id::{Place, Shard, StreamId};
+use hub_domain::id::{Key, Place, Shard, StreamId};
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row};
 
@@ -241,6 +241,17 @@ pub async fn head(pool: &PgPool, shard: Shard) -> Result<i64> {
             .fetch_one(pool)
             .await?,
     )
+}
+
+/// Where the event is that was appended under this key, as far as it is committed.
+pub async fn place_of(pool: &PgPool, shard: Shard, key: Key) -> Result<Option<Place>> {
+    let position: Option<i64> =
+        sqlx::query_scalar("SELECT position FROM keys WHERE shard = $1 AND key = $2")
+            .bind(shard.0)
+            .bind(key.0.as_slice())
+            .fetch_optional(pool)
+            .await?;
+    Ok(position.map(|position| Place { shard, position }))
 }
 
 /// Fails when fewer rows were read after `from` than there are up to `to`.

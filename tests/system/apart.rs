@@ -10,15 +10,17 @@ use crate::live::Door;
 use crate::world::{User, World, eventually, free_port};
 
 /// Two API processes and two workers on one database, with the platforms played in the test.
-struct Apart {
+pub struct Apart {
     children: Vec<Child>,
     ports: [u16; 2],
     sandbox: u16,
-    _database: hub_cluster::TestDatabase,
+    settings: Vec<(&'static str, String)>,
+    database: hub_cluster::TestDatabase,
 }
 
 impl Apart {
-    async fn start(redis_url: Option<&str>) -> Self {
+    /// Starts them, with these settings of the test's own.
+    pub async fn start(redis_url: Option<&str>, more: &[(&'static str, &str)]) -> Self {
         let cluster = hub_cluster::shared_for_tests().await.expect("a cluster");
         let database = cluster.empty_database().await.expect("a database");
         let (ports, sandbox) = ([free_port(), free_port()], free_port());
@@ -29,6 +31,10 @@ impl Apart {
         if let Some(url) = redis_url {
             settings.push(("REDIS_URL", url.to_owned()));
         }
+        settings.extend(
+            more.iter()
+                .map(|(name, value)| (*name, (*value).to_owned())),
+        );
         let migrated = verb("migrate", &settings).wait().expect("migrate ends");
         assert!(migrated.success());
         let mut children = vec![verb("worker", &settings), verb("worker", &settings)];
@@ -40,7 +46,8 @@ impl Apart {
             children,
             ports,
             sandbox,
-            _database: database,
+            settings,
+            database,
         };
         for port in ports {
             let http = crate::client::Client::new();
@@ -55,8 +62,23 @@ impl Apart {
         apart
     }
 
-    fn world(&self, node: usize) -> World {
+    /// The hub, as the first or second API process shows it.
+    pub fn world(&self, node: usize) -> World {
         World::elsewhere(self.ports[node], self.sandbox)
+    }
+
+    /// Kills both workers with -9 and starts two others.
+    pub fn replace_workers(&mut self) {
+        for worker in &mut self.children[..2] {
+            worker.kill().expect("a worker can be killed");
+            worker.wait().expect("it is gone");
+            *worker = verb("worker", &self.settings);
+        }
+    }
+
+    /// The URL of the database.
+    pub fn database(&self) -> &str {
+        self.database.url()
     }
 }
 
@@ -78,6 +100,8 @@ pub fn settings(database: &str, base: &str, played: &str) -> Vec<(&'static str, 
         ("HUB_SHARDS", "4"),
         // A test looks more often than a person.
         ("USER_RATE_LIMIT_REQUESTS", "1000000"),
+        // And writes more often than a Page may.
+        ("HUB_BUDGET_FACEBOOK", "1000000/1"),
         ("HUB_DB_POOL_SIZE", "10"),
         ("WEBHOOK_BASE_URL", base),
         ("JWT_SECRET", "access-secret-of-a-test"),
@@ -167,35 +191,55 @@ async fn story(mut apart: Apart) {
     );
 }
 
+/// A Redis of one's own; ends with the test.
+pub struct Redis {
+    child: Child,
+    port: u16,
+}
+
+impl Redis {
+    /// `None`, said loudly, when there is no `redis-server`.
+    pub async fn start() -> Option<Self> {
+        let port = free_port();
+        let arguments = ["--port", &port.to_string(), "--save", ""];
+        let child = Command::new("redis-server")
+            .args(arguments)
+            .args(["--bind", "127.0.0.1"])
+            .stdout(Stdio::null())
+            .spawn();
+        let Ok(child) = child else {
+            eprintln!("SKIPPED: redis-server is not installed, so nothing was tested with Redis");
+            return None;
+        };
+        let redis = Self { child, port };
+        eventually("Redis", Duration::from_secs(5), async || {
+            tokio::net::TcpStream::connect(("127.0.0.1", port)).await
+        })
+        .await;
+        Some(redis)
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 #[tokio::test]
 async fn roles_apart_work_as_one_hub_without_redis() {
-    story(Apart::start(None).await).await;
+    story(Apart::start(None, &[]).await).await;
 }
 
 #[tokio::test]
 async fn roles_apart_work_as_one_hub_with_redis() {
-    let port = free_port();
-    let redis = Command::new("redis-server")
-        .args([
-            "--port",
-            &port.to_string(),
-            "--save",
-            "",
-            "--bind",
-            "127.0.0.1",
-        ])
-        .stdout(Stdio::null())
-        .spawn();
-    let Ok(mut redis) = redis else {
-        eprintln!("SKIPPED: redis-server is not installed, so nothing was tested with Redis");
+    let Some(redis) = Redis::start().await else {
         return;
     };
-    eventually("Redis", Duration::from_secs(5), async || {
-        tokio::net::TcpStream::connect(("127.0.0.1", port)).await
-    })
-    .await;
-    let apart = Apart::start(Some(&format!("redis://127.0.0.1:{port}"))).await;
-    story(apart).await;
-    let _ = redis.kill();
-    let _ = redis.wait();
+    story(Apart::start(Some(&redis.url()), &[]).await).await;
 }

@@ -1,6 +1,7 @@
 //! The whole hub as a process, over real HTTP, with the played platforms.
 
 mod apart;
+mod budget;
 mod client;
 mod crash;
 mod dlq;
@@ -13,4 +14,5 @@ mod roles;
 mod soak;
 mod story;
 mod sweep;
+mod tokens;
 mod world;

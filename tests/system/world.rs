@@ -221,6 +221,27 @@ impl World {
             .unwrap_or_default()
     }
 
+    /// How many messages the platforms accepted.
+    pub async fn sent_in_all(&self) -> usize {
+        let url = format!("{}/control/sent", self.sandbox());
+        let answer = self.http.get(&url).await;
+        answer.body["messages"].as_array().map_or(0, Vec::len)
+    }
+
+    /// What the platforms were asked, in order: method, path, and when in milliseconds.
+    pub async fn requests(&self) -> Vec<(String, String, i64)> {
+        let url = format!("{}/control/requests", self.sandbox());
+        let answer = self.http.get(&url).await;
+        let all = answer.body["requests"].as_array().cloned();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let read = |it: Value| {
+            let at = chrono::DateTime::parse_from_rfc3339(&text(&it["at"]));
+            let at = at.expect("a time").timestamp_millis();
+            (text(&it["method"]), text(&it["path"]), at)
+        };
+        all.unwrap_or_default().into_iter().map(read).collect()
+    }
+
     /// Turns a fault on.
     pub async fn fault(&self, fault: Value) {
         let url = format!("{}/control/faults", self.sandbox());
@@ -326,6 +347,17 @@ impl User {
             }
         })
         .await
+    }
+
+    /// Sends without waiting for what becomes of it.
+    pub async fn queue(&self, conversation: &str, text: &str) {
+        let url = format!("{}/api/messages/{conversation}/send", self.base);
+        let body = json!({ "content": text }).to_string().into_bytes();
+        let headers = [
+            ("prefer", "respond-async"),
+            ("content-type", "application/json"),
+        ];
+        self.http.post_raw(&url, &headers, body).await.expect(202);
     }
 
     pub async fn send(&self, conversation: &str, text: &str) -> Answer {

@@ -13,6 +13,7 @@ pub mod install;
 pub mod maintenance;
 pub mod poll;
 pub mod send;
+pub mod tokens;
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -61,6 +62,7 @@ pub fn register(monitor: Monitor, context: &Context) -> Monitor {
     let monitor = queue(monitor, context, install::Install::new(context.clone()));
     let monitor = queue(monitor, context, dlq::DeadLetters::new(context.clone()));
     let monitor = queue(monitor, context, poll::Poll::new(context.clone()));
+    let monitor = queue(monitor, context, tokens::Renew::new(context.clone()));
     queue(
         monitor,
         context,

@@ -3,17 +3,20 @@
 //! - [`reactor`] tails the log: [`reactors`] has one file per reactor
 //! - [`jobs`] has a due time: one file per queue
 //! - [`schedule`] turns cron ticks into jobs, once however many workers there are
-//! - [`http`] is the only place with an HTTP client
+//! - [`http`] is the only place with an HTTP client; [`call`] knows whether an account may call now,
+//!   [`renewal`] keeps its tokens good
 //!
 //! Any number of worker processes may run; none of them holds anything that another could not
 //! take over.
 
+pub mod call;
 pub mod context;
 pub mod http;
 pub mod jobs;
 pub mod reactor;
 pub mod reactors;
 pub mod reference;
+pub mod renewal;
 pub mod schedule;
 
 use std::time::Duration;

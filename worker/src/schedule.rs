@@ -26,7 +26,7 @@ pub struct Schedule {
 }
 
 /// Every schedule of the hub.
-pub const SCHEDULES: [Schedule; 8] = [
+pub const SCHEDULES: [Schedule; 9] = [
     Schedule {
         name: "refresh-tokens",
         cron: "0 0 2 * * *",
@@ -56,6 +56,11 @@ pub const SCHEDULES: [Schedule; 8] = [
         name: "told",
         cron: "0 30 * * * *",
         purpose: "delete what was noted a day ago about telling sockets",
+    },
+    Schedule {
+        name: "tokens",
+        cron: "15 */5 * * * *",
+        purpose: "renew the tokens of accounts that are about to expire",
     },
     Schedule {
         name: "parked",

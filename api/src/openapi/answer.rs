@@ -115,7 +115,7 @@ pub struct RateLimit {
     /// Calls that are left.
     #[schema(minimum = 0)]
     pub remaining: i64,
-    /// When all of them are there again.
+    /// When the oldest counted call leaves the window; a window from now when none is counted.
     pub reset_at: DateTime<Utc>,
     /// Length of the window in milliseconds.
     #[schema(minimum = 0)]

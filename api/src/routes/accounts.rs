@@ -1,13 +1,18 @@
 //! Connected accounts: listing, disconnecting, refreshing, budgets (contract 2.2).
 
+use aws_lc_rs::rand;
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use chrono::Utc;
+use hub_domain::command::{Command, NewCommand, RenewAnswer};
 use hub_domain::envelope::Append;
 use hub_domain::event::AccountDisconnected;
-use hub_domain::id::AccountId;
+use hub_domain::id::{AccountId, Key};
 use hub_domain::platform::{Platform, adapter};
+use hub_store::account::Owner;
 use hub_store::entity::account;
+use hub_store::limit::Budget;
 use hub_store::project::Projection;
 use serde_json::{Value, json};
 use utoipa_axum::router::OpenApiRouter;
@@ -112,20 +117,22 @@ async fn disconnect(
     })))
 }
 
-/// The platforms of today have tokens that never expire: there is nothing to do for them.
+/// The API asks; a worker renews. What needs nothing is answered at once.
 #[utoipa::path(
     post,
     path = "/api/oauth/refresh/{id}",
     tag = "Accounts",
     summary = "Refresh an account's token",
-    description = "Does nothing for platforms whose tokens do not expire.",
+    description = "Renews the token at the platform when it is about to expire; otherwise, and for \
+        tokens that do not expire, there is nothing to do.",
     security(("bearer" = [])),
     params(("id" = Uuid, Path, description = "The account")),
     responses(
-        (status = 200, description = "Refreshed", body = answer::Done),
+        (status = 200, description = "The token is good", body = answer::Done),
         (status = 400, description = "`VALIDATION_ERROR`: the id is not a UUID"),
         (status = 404, description = "`ACCOUNT_NOT_FOUND`: unknown or disconnected"),
-        (status = 500, description = "`REFRESH_FAILED`"),
+        (status = 500, description = "`REFRESH_FAILED`; with `details.needsReconnect` when only \
+            connecting the account again helps"),
     ),
 )]
 async fn refresh(
@@ -137,12 +144,73 @@ async fn refresh(
     if !row.is_active {
         return Err(unknown());
     }
-    Ok(Json(json!({
-        "success": true,
-        "message": "Token refreshed successfully",
-    })))
+    let outcome = renewed(&api, &caller, &row).await;
+    match outcome.map_err(|error| REFRESHING.because(error))? {
+        Some(RenewAnswer::Good) => Ok(Json(json!({
+            "success": true,
+            "message": "Token refreshed successfully",
+        }))),
+        Some(RenewAnswer::Refused) => {
+            let details = json!({ "needsReconnect": true });
+            let message = "The platform did not renew the token. Please connect the account again.";
+            Err(not_renewed(message).with_details(details))
+        }
+        Some(RenewAnswer::NotNow) | None => Err(not_renewed(
+            "The platform did not renew the token. Please try again later.",
+        )),
+    }
 }
 
+fn not_renewed(message: &'static str) -> Problem {
+    let status = StatusCode::INTERNAL_SERVER_ERROR;
+    Problem::new(status, "REFRESH_FAILED", message).retryable()
+}
+
+/// `None` when no worker has answered in time; it may still renew the token.
+async fn renewed(
+    api: &Api,
+    caller: &Caller,
+    row: &account::Model,
+) -> hub_store::Result<Option<RenewAnswer>> {
+    let store = api.store();
+    let owner = Owner {
+        user: caller.user,
+        account: AccountId(row.id),
+    };
+    let platform: Option<Platform> = row.platform.parse().ok();
+    let known = platform.and_then(|platform| Some((platform, adapter(platform)?)));
+    let (Some((platform, adapter)), Some(state)) = (known, store.token_state(owner).await?) else {
+        return Ok(Some(RenewAnswer::Good));
+    };
+    if state.refused.is_some() || row.needs_reconnect.is_some() {
+        return Ok(Some(RenewAnswer::Refused));
+    }
+    if !state.expires_within(adapter.renewal_margin()) {
+        return Ok(Some(RenewAnswer::Good));
+    }
+    let mut name = [0_u8; 16];
+    rand::fill(&mut name).map_err(|_| hub_store::Error::Sealed("no randomness"))?;
+    let answer = Key::of(&[b"renew", &name]);
+    let shard = store.sharding().of_user(caller.user);
+    let command = Command::Renew {
+        user: caller.user,
+        account: owner.account,
+        platform,
+        answer,
+    };
+    let request = Some(caller.request.0.clone());
+    store
+        .accept(NewCommand {
+            shard,
+            command,
+            request,
+        })
+        .await?;
+    let wait = api.settings().api.oauth_callback_wait;
+    store.wait_for_answer(shard, answer, wait).await
+}
+
+/// Counted by the workers, where they count: with Redis, or in this process.
 #[utoipa::path(
     get,
     path = "/api/oauth/rate-limits",
@@ -157,21 +225,32 @@ async fn refresh(
 async fn rate_limits(State(api): State<Api>, caller: Caller) -> Result<Json<Value>, Problem> {
     let rows = api.store().accounts(caller.user, false).await;
     let rows = rows.map_err(|error| COUNTING.because(error))?;
-    let limits: Vec<Value> = rows.iter().filter_map(rate_limit).collect();
+    let mut limits = Vec::with_capacity(rows.len());
+    for row in &rows {
+        limits.extend(rate_limit(&api, row).await);
+    }
     Ok(Json(json!({ "rateLimits": limits })))
 }
 
-fn rate_limit(row: &account::Model) -> Option<Value> {
+async fn rate_limit(api: &Api, row: &account::Model) -> Option<Value> {
     let platform: Platform = row.platform.parse().ok()?;
-    let (limit, window) = adapter(platform)?.capabilities().budget;
+    let budget = calls(api, platform)?;
+    let who = row.id.to_string();
+    let level = api.store().limits().look(&who, &budget).await;
     Some(json!({
         "accountId": row.id,
         "platform": row.platform,
-        "limit": limit,
-        "remaining": limit,
-        "resetAt": view::timestamp(Utc::now() + window),
-        "windowMs": u64::try_from(window.as_millis()).unwrap_or(u64::MAX),
+        "limit": budget.requests,
+        "remaining": level.remaining,
+        "resetAt": view::timestamp(Utc::now() + level.room_after),
+        "windowMs": u64::try_from(budget.window.as_millis()).unwrap_or(u64::MAX),
     }))
+}
+
+/// The budget of calls of each account of a platform.
+pub(super) fn calls(api: &Api, platform: Platform) -> Option<Budget> {
+    let app = api.settings().app(platform);
+    Some(Budget::calls(app.budget(adapter(platform)?)))
 }
 
 async fn own_account(

@@ -2,6 +2,13 @@
 //!
 //! The API queues and waits; a worker sends. Once the message is in the log the answer is never a
 //! failure of ours: a client that sees one sends again, and the other side reads it twice.
+//!
+//! Whether the account may still call its platform (contract 5.3) is asked before that. When its
+//! budget is spent for longer than this request may wait, the answer is 429 and nothing was accepted.
+//! Otherwise the message is accepted; a worker that meets a spent budget waits, in order, and the
+//! message stays queued: `Prefer: respond-async` accepts such a wait in advance. A pause that the
+//! platform asked for is met like that too, as is a budget that only workers can see (several
+//! processes without Redis).
 
 use std::time::{Duration, Instant};
 
@@ -28,6 +35,7 @@ use super::conversations::unknown as unknown_conversation;
 use crate::auth::Caller;
 use crate::error::{Failing, Problem, chain};
 use crate::input::{Id, Object};
+use crate::limit::whole_seconds;
 use crate::openapi::{answer as answers, ask};
 use crate::{Api, view};
 
@@ -96,6 +104,8 @@ struct To {
         (status = 404, description = "`CONVERSATION_NOT_FOUND`"),
         (status = 422, description = "`PLATFORM_API_ERROR`: the platform will not take it; \
             `IDEMPOTENCY_KEY_REUSED`: the key was used for another message"),
+        (status = 429, description = "`PLATFORM_RATE_LIMIT_EXCEEDED`: the account's calls are spent, \
+            nothing was queued; `RATE_LIMIT_EXCEEDED`"),
         (status = 500, description = "`SEND_FAILED`"),
         (status = 502, description = "`PLATFORM_API_ERROR`: the platform did not take it"),
     ),
@@ -124,16 +134,22 @@ pub async fn send(
     };
     let message = wanted.message(caller.user);
     // A repetition gets the first one's answer, even if it would be refused by now.
+    let shard = store.sharding().of_user(caller.user);
     let first = match &wanted.key {
-        Some(_) => queued_before(store, caller.user, message)
-            .await
-            .map_err(failed)?,
+        Some(_) => {
+            hub_store::read::place_of(store.pool(), shard, wanted.once(caller.user, message))
+                .await
+                .map_err(failed)?
+        }
         None => None,
     };
     if let Some(place) = first {
         require_same(store, &to, &wanted, place).await?;
     } else {
         let append = wanted.append(store, &to, message)?.because(caller.meta());
+        if !wanted.is_async {
+            require_budget(&api, &to.account).await?;
+        }
         let appended = store.append(append).await.map_err(failed)?;
         if let (Appended::Repeated(place), Some(_)) = (appended, &wanted.key) {
             require_same(store, &to, &wanted, place).await?;
@@ -177,6 +193,14 @@ impl Wanted {
         })
     }
 
+    /// Under this key it is in the log once.
+    fn once(&self, user: UserId, message: MessageId) -> Key {
+        match &self.key {
+            Some(key) => Key::of(&[b"send", user.0.as_bytes(), key.as_bytes()]),
+            None => Key::of(&[b"send", message.0.as_bytes()]),
+        }
+    }
+
     /// What goes into the log, unless the platform certainly cannot send it.
     fn append(&self, store: &Store, to: &To, message: MessageId) -> Result<Append, Problem> {
         let platform: Platform = to
@@ -198,12 +222,8 @@ impl Wanted {
             message_type: MessageType::Text,
             text: to.content.seal(&self.text),
         };
-        let key = match &self.key {
-            Some(key) => Key::of(&[b"send", to.user.0.as_bytes(), key.as_bytes()]),
-            None => Key::of(&[b"send", message.0.as_bytes()]),
-        };
         let shard = store.sharding().of_user(to.user);
-        Ok(Append::one(shard, conversation, event).once(key))
+        Ok(Append::one(shard, conversation, event).once(self.once(to.user, message)))
     }
 
     fn require_sendable(
@@ -236,6 +256,34 @@ impl Wanted {
     }
 }
 
+/// Refuses what could not even begin to be sent while this request waits.
+async fn require_budget(api: &Api, account: &account::Model) -> Result<(), Problem> {
+    let platform: Platform = account.platform.parse().map_err(|_| Problem::internal())?;
+    let Some(budget) = super::accounts::calls(api, platform) else {
+        return Ok(());
+    };
+    let who = account.id.to_string();
+    let level = api.store().limits().look(&who, &budget).await;
+    if level.remaining > 0 || level.room_after <= api.settings().api.send_wait {
+        return Ok(());
+    }
+    let seconds = whole_seconds(level.room_after);
+    let calls = budget.requests;
+    let window_s = budget.window.as_secs();
+    let message = format!("{platform} allows no more calls for this account just now");
+    let details = json!({
+        "platform": platform,
+        "endpoint": "send",
+        "limit": calls,
+        "windowMs": u64::try_from(budget.window.as_millis()).unwrap_or(u64::MAX),
+        "retryAfter": seconds,
+        "description": format!("{calls} calls in {window_s} seconds for each account"),
+    });
+    let status = StatusCode::TOO_MANY_REQUESTS;
+    let problem = Problem::new(status, "PLATFORM_RATE_LIMIT_EXCEEDED", message);
+    Err(problem.with_details(details).after(seconds))
+}
+
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(value) = headers.get(IDEMPOTENCY_KEY) else {
         return Ok(None);
@@ -257,19 +305,6 @@ fn prefers_async(headers: &HeaderMap) -> bool {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|text| text.split([',', ';']))
         .any(|token| token.trim().eq_ignore_ascii_case("respond-async"))
-}
-
-/// Where this message was queued already.
-async fn queued_before(
-    store: &Store,
-    user: UserId,
-    message: MessageId,
-) -> hub_store::Result<Option<Place>> {
-    let found = store.message(user, message).await?;
-    Ok(found.map(|(row, _, _)| Place {
-        shard: store.sharding().of_user(user),
-        position: row.position,
-    }))
 }
 
 /// Refuses a key that was used for another text or another conversation. The log knows what was

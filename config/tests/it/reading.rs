@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hub_config::{Environment, LogFormat};
+use hub_config::{Environment, LogFormat, Settings};
 use hub_domain::platform::Platform;
 
 use crate::{Folder, load, sentence};
@@ -265,4 +265,19 @@ fn platforms_get_their_addresses_and_credentials() {
         fronted.app(Platform::Telegram).dialog_base,
         "https://app.example.com"
     );
+}
+
+#[test]
+fn a_budget_is_calls_and_seconds() {
+    let budget = |text: &'static str| {
+        let settings = load(&[("HUB_BUDGET_TEAMS", text)]);
+        settings.app(Platform::Teams).budget
+    };
+    assert_eq!(budget(""), None);
+    assert_eq!(budget("200/3600"), Some((200, Duration::from_secs(3600))));
+    for bad in ["200", "0/1", "1/0", "-1/5", "1/x"] {
+        let env = |name: &str| (name == "HUB_BUDGET_TEAMS").then(|| bad.to_owned());
+        let said = Settings::load(env).unwrap_err().to_string();
+        assert!(said.contains("HUB_BUDGET_TEAMS"), "{said}");
+    }
 }

@@ -17,6 +17,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use super::call::PollFlow;
+use super::call::{CallFailure, Tokens};
 use super::fact::Fact;
 use super::http::{HttpRequest, HttpResponse, TransportError};
 use super::meta::sweep::{Dialect, Sweep};
@@ -156,6 +157,22 @@ impl Adapter for Messenger {
     ) -> Option<Box<dyn PollFlow>> {
         let sweep = Sweep::new(app, credentials, HISTORY, cursor, now);
         Some(Box::new(sweep))
+    }
+
+    fn renewal_margin(&self) -> Duration {
+        meta::RENEWAL_MARGIN
+    }
+
+    /// Page tokens of today do not expire, so that nobody asks; those of earlier installations may.
+    fn refresh(&self, app: &App, credentials: &Credentials) -> Option<HttpRequest> {
+        Some(meta::exchange(app, &credentials.access_token))
+    }
+
+    fn refreshed(
+        &self,
+        answer: &Result<HttpResponse, TransportError>,
+    ) -> Result<Tokens, CallFailure> {
+        meta::exchanged(answer)
     }
 
     /// Meta is told in the app's dashboard; pages are subscribed as they are connected.

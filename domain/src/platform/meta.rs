@@ -12,7 +12,8 @@ use std::time::Duration;
 use chrono::DateTime;
 use serde_json::Value;
 
-use super::http::{HttpResponse, TransportError};
+use super::call::{CallFailure, Tokens};
+use super::http::{HttpRequest, HttpResponse, TransportError};
 use super::{App, Handshake, Headers, Refused, SendOutcome, wire};
 use crate::secret::Secret;
 use crate::signature;
@@ -136,6 +137,48 @@ pub fn class(error: &GraphError, status: u16) -> Class {
     }
 }
 
+/// Long-lived tokens live sixty days and can be exchanged for new ones once they are a day old; one
+/// that has expired cannot. A week leaves time for somebody to notice that it does not work.
+pub const RENEWAL_MARGIN: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// The call that exchanges a token of a person for one that lives sixty days from now.
+pub fn exchange(app: &App, token: &Secret) -> HttpRequest {
+    let query = [
+        ("grant_type", "fb_exchange_token"),
+        ("fb_exchange_token", token.expose()),
+        ("client_id", app.client_id.as_str()),
+        ("client_secret", app.client_secret.expose()),
+    ];
+    HttpRequest::get(url(app, "oauth/access_token", &query))
+}
+
+/// The token in the answer to [`exchange`].
+pub fn exchanged(answer: &Result<HttpResponse, TransportError>) -> Result<Tokens, CallFailure> {
+    let backoff = |reason: String| Err(CallFailure::Backoff { reason });
+    let Ok(answer) = answer else {
+        return backoff("Graph did not answer".into());
+    };
+    let reason = format!("HTTP {} without a Graph answer", answer.status);
+    if let Some(error) = GraphError::read(answer) {
+        let (class, reason) = (class(&error, answer.status), error.reason);
+        return Err(match (class, wait(answer)) {
+            (Class::Throttled, Some(wait)) => CallFailure::RetryAfter { wait, reason },
+            (Class::Throttled | Class::Backoff, _) => CallFailure::Backoff { reason },
+            (Class::Reconnect, _) => CallFailure::Reconnect { reason },
+            (Class::OutsideWindow | Class::Permanent, _) => CallFailure::Permanent { reason },
+        });
+    }
+    let body = answer.json();
+    match wire::filled(&body["access_token"]) {
+        Some(token) if answer.is_success() => Ok(Tokens {
+            access_token: Secret::new(token),
+            refresh_token: None,
+            expires_in_s: wire::count(&body["expires_in"]).filter(|seconds| *seconds > 0),
+        }),
+        _ => backoff(reason),
+    }
+}
+
 /// How long Meta asks to stay away. `Retry-After` is exact and wins where there is one (normally
 /// there is none); the usage header only knows whole minutes, of which the longest counts.
 pub fn wait(answer: &HttpResponse) -> Option<Duration> {
@@ -222,6 +265,54 @@ mod tests {
             ("hub.challenge".into(), "1158201444".into()),
             ("hub.verify_token".into(), token.into()),
         ]
+    }
+
+    #[test]
+    fn a_token_is_exchanged_for_a_longer_one() {
+        let app = App {
+            client_id: "8451".into(),
+            client_secret: "sec".into(),
+            api_base: "https://graph.example".into(),
+            api_version: "v26.0".into(),
+            ..App::default()
+        };
+        assert_eq!(
+            exchange(&app, &"old".into()).url,
+            "https://graph.example/v26.0/oauth/access_token?grant_type=fb_exchange_token\
+             &fb_exchange_token=old&client_id=8451&client_secret=sec"
+        );
+        let answer = |status, body: &str| {
+            exchanged(&Ok(HttpResponse {
+                status,
+                headers: Vec::new(),
+                body: body.into(),
+            }))
+        };
+        let new = answer(200, r#"{"access_token":"new","expires_in":5184000}"#).unwrap();
+        assert_eq!(
+            (new.access_token.expose(), new.expires_in_s),
+            ("new", Some(5_184_000))
+        );
+        let endless = answer(200, r#"{"access_token":"new"}"#).unwrap();
+        assert_eq!(endless.expires_in_s, None);
+        for (status, body, expected) in [
+            (400, r#"{"error":{"code":190,"error_subcode":463}}"#, "gone"),
+            (400, r#"{"error":{"code":100}}"#, "gone"),
+            (400, r#"{"error":{"code":4}}"#, "later"),
+            (500, r#"{"error":{"code":2}}"#, "later"),
+            (502, "<html>", "later"),
+            (200, "{}", "later"),
+        ] {
+            let is_gone = match answer(status, body).unwrap_err() {
+                CallFailure::Reconnect { .. } | CallFailure::Permanent { .. } => "gone",
+                CallFailure::Backoff { .. } | CallFailure::RetryAfter { .. } => "later",
+            };
+            assert_eq!(is_gone, expected, "{status} {body}");
+        }
+        assert!(matches!(
+            exchanged(&Err(TransportError::Unclear)),
+            Err(CallFailure::Backoff { .. })
+        ));
     }
 
     #[test]

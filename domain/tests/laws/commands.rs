@@ -16,6 +16,7 @@ fn golden_of(command: &Command) -> &'static str {
         Command::Connect { .. } => include_str!("../golden_commands/connect.json"),
         Command::Page { .. } => include_str!("../golden_commands/page.json"),
         Command::PollAccount { .. } => include_str!("../golden_commands/poll_account.json"),
+        Command::Renew { .. } => include_str!("../golden_commands/renew.json"),
     }
 }
 
@@ -63,6 +64,7 @@ fn every_command_and_grant_reads_its_golden_file_and_writes_the_same_bytes() {
         "grant_widget",
         "page",
         "poll_account",
+        "renew",
         "webhook",
     ];
     assert_eq!(kinds, expected);

@@ -19,7 +19,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::Method;
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{post, put};
 use axum::{Json, Router};
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
@@ -60,6 +60,10 @@ struct Memory {
     choices: VecDeque<String>,
     codes: HashMap<String, Code>,
     revoked: BTreeSet<String>,
+    /// Seconds that exchanged Page tokens live, when `PUT /control/tokens` made them expire.
+    page_tokens_live_s: Option<u64>,
+    /// When the tokens of a grant end.
+    ends: HashMap<String, Instant>,
     /// Page id to subscribed fields.
     subscriptions: BTreeMap<String, String>,
     /// Page-scoped user id to name.
@@ -88,6 +92,8 @@ impl Messenger {
                 choices: VecDeque::new(),
                 codes: HashMap::new(),
                 revoked: BTreeSet::new(),
+                page_tokens_live_s: None,
+                ends: HashMap::new(),
                 subscriptions: BTreeMap::new(),
                 people: BTreeMap::new(),
                 threads: BTreeMap::new(),
@@ -120,6 +126,11 @@ impl Messenger {
         if self.state().revoked.contains(&token.grant) {
             let words = "Error validating access token: The user has not authorized application.";
             return Err(GraphError::new(190, words).sub(458));
+        }
+        let end = self.state().ends.get(&token.grant).copied();
+        if end.is_some_and(|end| end <= Instant::now()) {
+            let words = "Error validating access token: Session has expired.";
+            return Err(GraphError::new(190, words).sub(463));
         }
         let proof = hmac_hex(self.app_secret.as_bytes(), given.as_bytes());
         match call.param("appsecret_proof") {
@@ -212,6 +223,7 @@ impl Player for Messenger {
     fn controls(self: Arc<Self>) -> Router {
         Router::new()
             .route("/control/pages", post(add_page).get(pages))
+            .route("/control/tokens", put(set_tokens))
             .with_state(self)
     }
 
@@ -219,7 +231,28 @@ impl Player for Messenger {
         let mut state = self.state();
         state.threads.clear();
         state.choices.clear();
+        state.page_tokens_live_s = None;
     }
+}
+
+/// Makes Page tokens a thing that expires and is exchanged, as earlier installations have them. The
+/// platform's real ones do not; `livesS: null` is that again.
+async fn set_tokens(
+    State(messenger): State<Arc<Messenger>>,
+    body: Bytes,
+) -> Result<Json<Value>, BadInput> {
+    let body: Value = parse(&body)?;
+    let seconds = match &body["livesS"] {
+        Value::Null => None,
+        lives => Some(
+            lives
+                .as_u64()
+                .filter(|seconds| *seconds > 0)
+                .ok_or_else(|| BadInput("livesS must be a number of seconds".to_owned()))?,
+        ),
+    };
+    messenger.state().page_tokens_live_s = seconds;
+    Ok(Json(json!({"ok": true})))
 }
 
 /// Makes a Page, which the next person who connects grants instead of the default one.

@@ -273,3 +273,34 @@ async fn threads_hold_what_was_exchanged() {
     let nobody = peer.get_as(&token, "/v26.0/404").await;
     assert_eq!(nobody.body["error"]["error_subcode"], 33);
 }
+
+#[tokio::test]
+async fn page_tokens_expire_and_rotate_when_they_are_told_to() {
+    let peer = Peer::start().await;
+    let (_, _, first) = peer.connect("").await;
+    let exchange = |token: &str| {
+        format!(
+            "/v26.0/oauth/access_token?grant_type=fb_exchange_token&fb_exchange_token={token}\
+             &client_id={APP_ID}&client_secret={APP_SECRET}"
+        )
+    };
+    // The real ones are nothing to exchange.
+    let refused = peer.get(&exchange(&first)).await;
+    assert_eq!(refused.body["error"]["code"], 190);
+    let lives = |seconds: u64| peer.call("PUT", "/control/tokens", json!({"livesS": seconds}));
+    assert_eq!(lives(1).await.status, 200);
+    assert_eq!(lives(0).await.status, 400);
+    let second = peer.get(&exchange(&first)).await;
+    assert_eq!(second.body["expires_in"], 1);
+    let second = second.body["access_token"]
+        .as_str()
+        .expect("a token")
+        .to_owned();
+    let me = async |token: &str| peer.get_as(token, "/v26.0/me").await.body;
+    assert_eq!(me(&second).await["id"], PAGE);
+    assert_eq!(me(&first).await["error"]["code"], 190);
+    assert_eq!(peer.get(&exchange(&first)).await.body["error"]["code"], 190);
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    assert_eq!(me(&second).await["error"]["error_subcode"], 463);
+    assert_eq!(peer.get(&exchange(&second)).await.status, 200);
+}

@@ -325,7 +325,8 @@ async fn input(pool: &PgPool, place: Place, opener: Option<&Opener>) -> Result<O
     let platform = command.and_then(|command| match command {
         Command::Webhook { platform, .. }
         | Command::Connect { platform, .. }
-        | Command::Page { platform, .. } => Some(platform.name().to_owned()),
+        | Command::Page { platform, .. }
+        | Command::Renew { platform, .. } => Some(platform.name().to_owned()),
         Command::PollAccount { .. } => None,
     });
     Ok(Some(KeptInput {

@@ -85,7 +85,9 @@ impl Opener {
                 sealed_at,
                 ..
             } => (platform, std::slice::from_ref(route), sealed_at, body),
-            Command::Connect { .. } | Command::PollAccount { .. } => return Ok(None),
+            Command::Connect { .. } | Command::PollAccount { .. } | Command::Renew { .. } => {
+                return Ok(None);
+            }
         };
         let opened = self.vault.open_raw(*platform, routes, *sealed_at, body);
         let text = opened.await?.text();

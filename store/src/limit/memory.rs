@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::{Budget, Patience, Verdict, uncounted};
+use super::{Budget, Level, Patience, Verdict, uncounted};
 
 /// Times and failures kept at most; a time takes 16 bytes, a person's log or failure about 100
 /// more. What comes beyond passes without being counted.
@@ -83,6 +83,16 @@ impl Memory {
         budgets
             .last()
             .map(|budget| Verdict::passed(*budget, remaining))
+    }
+
+    pub(super) fn look(&self, who: &str, budget: &Budget, now: Duration) -> Level {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let (used, oldest) = kept.used(who, budget, now);
+        let used = u32::try_from(used).unwrap_or(u32::MAX);
+        Level {
+            remaining: budget.requests.saturating_sub(used),
+            room_after: (oldest + budget.window).saturating_sub(now),
+        }
     }
 
     pub(super) fn attempt(
@@ -238,6 +248,23 @@ mod tests {
         assert_eq!(take(&memory, "ann", &[THREE], 2), Verdict::passed(THREE, 0));
         let verdict = take(&memory, "ann", &[THREE, ONE], 3);
         assert_eq!(verdict, Verdict::refused(THREE, at(57)));
+    }
+
+    #[test]
+    fn looking_counts_nothing() {
+        let memory = Memory::default();
+        let look = |seconds| {
+            let level = memory.look("ann", &THREE, at(seconds));
+            (level.remaining, level.room_after)
+        };
+        assert_eq!([look(0), look(0)], [(3, MINUTE), (3, MINUTE)]);
+        take(&memory, "ann", &[THREE], 10);
+        take(&memory, "ann", &[THREE], 20);
+        assert_eq!([look(20), look(30)], [(1, at(50)), (1, at(40))]);
+        take(&memory, "ann", &[THREE], 30);
+        take(&memory, "ann", &[THREE], 30);
+        assert_eq!([look(30), look(70)], [(0, at(40)), (1, at(10))]);
+        assert_eq!(look(200), (3, MINUTE));
     }
 
     #[test]

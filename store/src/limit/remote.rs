@@ -8,7 +8,7 @@ use hub_domain::secret::Secret;
 use redis::aio::ConnectionManager;
 use redis::{RedisResult, Script};
 
-use super::{Budget, Patience, Verdict, uncounted};
+use super::{Budget, Level, Patience, Verdict, uncounted};
 use crate::error::Result;
 
 /// How long a request may wait for its count.
@@ -55,15 +55,7 @@ impl Remote {
     }
 
     pub(super) async fn take(&self, who: &str, budgets: &[Budget]) -> Option<Verdict> {
-        let mut call = self.scripts.take.prepare_invoke();
-        for budget in budgets {
-            // Braces keep a person's counters on one node of a cluster.
-            call.key(format!("hub:limit:{{{who}}}:{}", budget.name));
-            call.arg(budget.requests).arg(millis(budget.window));
-        }
-        let mut connection = self.connection.clone();
-        let answer = self.ask(call.invoke_async::<(usize, u64, u32)>(&mut connection));
-        let (full, wait, left) = answer.await?;
+        let (full, wait, left) = self.ask_for(who, budgets, 1).await?;
         match full.checked_sub(1) {
             Some(full) => {
                 let budget = *budgets.get(full)?;
@@ -71,6 +63,32 @@ impl Remote {
             }
             None => Some(Verdict::passed(*budgets.last()?, left)),
         }
+    }
+
+    pub(super) async fn look(&self, who: &str, budget: &Budget) -> Option<Level> {
+        let (_, wait, remaining) = self.ask_for(who, &[*budget], 0).await?;
+        Some(Level {
+            remaining,
+            room_after: Duration::from_millis(wait),
+        })
+    }
+
+    /// Which budget is full, when there is room, how many more requests the last one takes.
+    async fn ask_for(
+        &self,
+        who: &str,
+        budgets: &[Budget],
+        requests: u32,
+    ) -> Option<(usize, u64, u32)> {
+        let mut call = self.scripts.take.prepare_invoke();
+        for budget in budgets {
+            // Braces keep somebody's counters on one node of a cluster.
+            call.key(format!("hub:limit:{{{who}}}:{}", budget.name));
+            call.arg(budget.requests).arg(millis(budget.window));
+        }
+        call.arg(requests);
+        let mut connection = self.connection.clone();
+        self.ask(call.invoke_async(&mut connection)).await
     }
 
     pub(super) async fn attempt(&self, what: &str, patience: &Patience) -> Option<Duration> {

@@ -92,6 +92,27 @@ async fn the_window_slides_and_refusals_count_nowhere() {
 }
 
 #[tokio::test]
+async fn looking_tells_what_the_other_has_counted_and_counts_nothing() {
+    let redis = Redis::start();
+    for [one, two] in pairs(redis.as_ref()).await {
+        for _ in 0..2 {
+            let level = two.look("ann", &FEW).await;
+            assert_eq!((level.remaining, level.room_after), (2, FEW.window));
+        }
+        take(&one, "ann", &[FEW]).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let level = two.look("ann", &FEW).await;
+        assert_eq!(level.remaining, 1);
+        assert!(level.room_after <= Duration::from_millis(500), "{level:?}");
+        take(&two, "ann", &[FEW]).await;
+        let level = one.look("ann", &FEW).await;
+        assert_eq!(level.remaining, 0);
+        tokio::time::sleep(level.room_after).await;
+        assert!(one.look("ann", &FEW).await.remaining > 0);
+    }
+}
+
+#[tokio::test]
 async fn failures_wait_longer_until_one_succeeds() {
     let redis = Redis::start();
     for [one, two] in pairs(redis.as_ref()).await {

@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Queue;
 use crate::Context;
+use crate::call::Called;
+use crate::renewal::Access;
 
 /// A name is a nicety: after this many tries the id is shown for good.
 const TRIES_MAX: i32 = 3;
@@ -70,18 +72,25 @@ impl Queue for Contact {
             user: it.user,
             account: it.account,
         };
+        let Some((adapter, app)) = self.context.platform(it.platform) else {
+            return Ok(Outcome::Done);
+        };
+        if let Some(after) = self.context.spare_after(it.platform, owner).await {
+            return Ok(Outcome::Again(after));
+        }
         // Calls for a person's profile go by the token alone: the account's route is not needed.
-        let credentials = store.credentials(owner, "").await?;
-        let (Some((adapter, app)), Some(credentials)) =
-            (self.context.platform(it.platform), credentials)
-        else {
+        let held = match self.context.access(it.platform, owner, "").await? {
+            Access::Granted(held) => held,
+            Access::Wait { after, .. } => return Ok(Outcome::Again(after)),
+            Access::Refused { .. } | Access::Gone => return Ok(Outcome::Done),
+        };
+        let Some(request) = adapter.contact(app, &held.credentials, &it.participant) else {
             return Ok(Outcome::Done);
         };
-        let Some(request) = adapter.contact(app, &credentials, &it.participant) else {
-            return Ok(Outcome::Done);
-        };
-        let answer = match self.context.http().call(request).await {
-            Ok(answer) if answer.status < 500 => answer,
+        let called = self.context.call_as(it.platform, owner, request).await?;
+        let answer = match called {
+            Called::NotNow(not_now) => return Ok(Outcome::Again(not_now.come_back())),
+            Called::Answered(Ok(answer)) if answer.status < 500 => answer,
             _ if job.attempts < TRIES_MAX => {
                 return Ok(super::again(job, "the profile was not answered".to_owned()));
             }

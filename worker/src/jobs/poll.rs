@@ -16,7 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 use chrono::Utc;
 use hub_domain::command::{Command, NewCommand, PollAnswer};
 use hub_domain::envelope::Append;
-use hub_domain::event::{AccountConnected, AccountNeedsReconnect, AccountPolled};
+use hub_domain::event::{AccountConnected, AccountPolled};
 use hub_domain::id::{Key, Shard};
 use hub_domain::platform::call::{CallFailure, PollFlow, PollStep};
 use hub_domain::platform::fact::FactKind;
@@ -33,6 +33,8 @@ use uuid::Uuid;
 
 use super::{LEASE, Queue, accounts_behind, entropy};
 use crate::Context;
+use crate::call::Called;
+use crate::renewal::Access;
 use wishes::Wishes;
 
 /// Steps of one poll. Adapters end theirs earlier; this is for one that does not.
@@ -114,6 +116,8 @@ struct Turn<'a> {
     adapter: &'static dyn Adapter,
     app: &'a App,
     wishes: Wishes,
+    /// Of the tokens it calls with.
+    version: Option<i64>,
     /// Names that what its pages brought is kept under, when somebody waits for it.
     pages: Vec<Key>,
     kept: usize,
@@ -161,6 +165,7 @@ impl Poll {
             adapter,
             app,
             wishes,
+            version: None,
             pages: Vec::new(),
             kept: 0,
         };
@@ -175,23 +180,23 @@ impl Turn<'_> {
 
     async fn run(mut self) -> Result<Outcome> {
         let platform = self.standing.platform;
-        let credentials = self
-            .store()
-            .credentials(self.owner, &self.standing.route)
-            .await?;
-        let Some(credentials) = credentials else {
-            return self.cannot("the account has no tokens").await;
+        let renewal = self
+            .context
+            .renewal(platform, self.owner, &self.standing.route);
+        let Some(renewal) = renewal else {
+            return self.cannot("there is no adapter").await;
         };
-        // Whoever looks further back than the cursor does not move it.
-        let (cursor, now) = match self.wishes.since() {
-            Some(since) => (None, since.min(Utc::now()) + FIRST_LOOK_BACK),
-            None => (self.standing.cursor.as_ref(), Utc::now()),
-        };
-        let flow = self.adapter.poll(self.app, &credentials, cursor, now);
-        let Some(flow) = flow else {
+        let mut outcome = self.ask(renewal.access().await?).await?;
+        // A token the platform does not know may be one that can be renewed.
+        if let Some(Err(CallFailure::Reconnect { .. })) = &outcome
+            && let Some(version) = self.version
+            && let Some(access) = renewal.after_refusal(version).await?
+        {
+            outcome = self.ask(access).await?;
+        }
+        let Some(outcome) = outcome else {
             return self.cannot("this account does not allow to ask").await;
         };
-        let outcome = self.talk(flow).await?;
         let label = match &outcome {
             Ok(_) => "done",
             Err(CallFailure::RetryAfter { .. }) => "retry_after",
@@ -204,6 +209,35 @@ impl Turn<'_> {
         match outcome {
             Ok(cursor) => self.done(cursor).await,
             Err(failure) => self.failed(failure).await,
+        }
+    }
+
+    /// Asks with these tokens, if they may be used. `None` when the account cannot be asked at all.
+    async fn ask(
+        &mut self,
+        access: Access,
+    ) -> Result<Option<std::result::Result<Value, CallFailure>>> {
+        let held = match access {
+            Access::Granted(held) => held,
+            Access::Wait { after, reason } => {
+                let wait = after;
+                return Ok(Some(Err(CallFailure::RetryAfter { wait, reason })));
+            }
+            Access::Refused { reason } => {
+                return Ok(Some(Err(CallFailure::Reconnect { reason })));
+            }
+            Access::Gone => return Ok(None),
+        };
+        self.version = Some(held.state.version);
+        // Whoever looks further back than the cursor does not move it.
+        let (cursor, now) = match self.wishes.since() {
+            Some(since) => (None, since.min(Utc::now()) + FIRST_LOOK_BACK),
+            None => (self.standing.cursor.as_ref(), Utc::now()),
+        };
+        let flow = self.adapter.poll(self.app, &held.credentials, cursor, now);
+        match flow {
+            Some(flow) => self.talk(flow).await.map(Some),
+            None => Ok(None),
         }
     }
 
@@ -228,7 +262,15 @@ impl Turn<'_> {
                 Ok(PollStep::Call(request)) => {
                     // A worker that was believed dead finds out before it calls.
                     jobs::extend(self.store().pool(), self.job, LEASE).await?;
-                    answer = Some(self.context.call_as(self.owner, request).await);
+                    let platform = self.standing.platform;
+                    match self.context.call_as(platform, self.owner, request).await? {
+                        Called::Answered(answered) => answer = Some(answered),
+                        Called::NotNow(not_now) => {
+                            let wait = not_now.come_back();
+                            let reason = "the account may make no more calls for now".to_owned();
+                            return Ok(Err(CallFailure::RetryAfter { wait, reason }));
+                        }
+                    }
                 }
                 Ok(PollStep::Keep(body)) => self.keep(&body).await?,
                 Ok(PollStep::Done { cursor }) => return Ok(Ok(cursor)),
@@ -273,8 +315,7 @@ impl Turn<'_> {
                 route: route.clone(),
                 body,
                 sealed_at,
-                // What a first poll finds is older than the subscription.
-                repairs: self.polling.kind == PollKind::Sweep && self.standing.cursor.is_some(),
+                repairs: self.repairs(),
                 answer,
             },
             request: Some(format!("poll-{}-{}", self.owner.account, self.job.fence)),
@@ -283,6 +324,13 @@ impl Turn<'_> {
         self.kept += 1;
         metrics::counter!("hub_poll_pages_total", "platform" => platform.name()).increment(1);
         Ok(())
+    }
+
+    /// Whether webhooks should have brought what this poll finds: not what is older than the
+    /// subscription, which a first poll finds and one that looks back on purpose.
+    fn repairs(&self) -> bool {
+        let goes_on = self.standing.cursor.is_some() && self.wishes.since().is_none();
+        self.polling.kind == PollKind::Sweep && goes_on
     }
 
     async fn done(self, cursor: Value) -> Result<Outcome> {
@@ -348,12 +396,10 @@ impl Turn<'_> {
                     .await?;
             }
             CallFailure::Reconnect { reason } => {
-                let event = AccountNeedsReconnect {
-                    user: self.owner.user,
-                    account: self.owner.account,
-                    reason: reason.clone(),
-                };
-                self.append(b"poll reconnect", event).await?;
+                // Whoever connected it again meanwhile has brought another token.
+                if let Some(version) = self.version {
+                    self.context.refuse(self.owner, version, reason).await?;
+                }
                 self.ended(self.polling.every, false, idle, Some(reason))
                     .await?;
             }

@@ -5,6 +5,11 @@
 //! once; after it the outcome is. An attempt without an outcome (a crash, a time-out) is
 //! *uncertain*: it is never repeated. The platform's echo settles it where there is one; until
 //! then, for a bounded time, later messages of the conversation wait behind it.
+//!
+//! A turn that may not call now (the account's budget is spent, it is paused, its token is being
+//! renewed) ends before an attempt is written down: nothing counts against the message, and the
+//! order stays. What a platform refused because of the token is sent once more within the same
+//! attempt when there is a newer token: a refusal is certain.
 
 mod discard;
 
@@ -13,12 +18,10 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use hub_domain::envelope::Append;
 use hub_domain::event::{
-    AccountNeedsReconnect, Event, FailureClass, MessageSent, SendAttempted, SendDelayed,
-    SendFailed, SendUncertain, Thread,
+    Event, FailureClass, MessageSent, SendAttempted, SendDelayed, SendFailed, SendUncertain, Thread,
 };
 use hub_domain::id::{AccountId, ConversationId, Key, MessageId, Place, Shard, UserId};
 use hub_domain::limits::SENDS_PER_TURN_MAX;
-use hub_domain::platform::http::HttpRequest;
 use hub_domain::platform::{Adapter, App, Credentials, Outbound, Platform, Reconcile, SendOutcome};
 use hub_domain::projection::inbox::State;
 use hub_domain::retry;
@@ -32,6 +35,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Queue, entropy};
 use crate::Context;
+use crate::renewal::{Access, Renewal};
 
 pub(crate) use discard::GivenUp;
 
@@ -46,6 +50,8 @@ const SETTLE_LOOK: Duration = Duration::from_secs(2);
 
 /// How soon to look again at a conversation whose events a read model holds back.
 const HELD_LOOK: Duration = Duration::from_secs(5);
+
+const NOT_CONNECTED: &str = "The account is no longer connected.";
 
 /// The queue of sends.
 #[derive(Clone)]
@@ -91,10 +97,10 @@ struct Turn<'a> {
     context: &'a Context,
     adapter: &'static dyn Adapter,
     app: &'a App,
-    credentials: Credentials,
+    owner: Owner,
+    route: String,
     shard: Shard,
     user: UserId,
-    account: AccountId,
     conversation: ConversationId,
     thread: String,
 }
@@ -160,17 +166,14 @@ impl Send {
         let Some((adapter, app)) = self.context.platform(platform) else {
             return Ok(park(format!("no adapter for {platform}")));
         };
-        let Some(credentials) = store.credentials(owner, &account.route).await? else {
-            return self.give_up(job.shard, payload, &pending).await;
-        };
         let turn = Turn {
             context: &self.context,
             adapter,
             app,
-            credentials,
+            owner,
+            route: account.route.clone(),
             shard: job.shard,
             user,
-            account: owner.account,
             conversation,
             thread: row.thread,
         };
@@ -184,7 +187,7 @@ impl Send {
         payload: &Payload,
         pending: &[message::Model],
     ) -> Result<Outcome> {
-        let reason = "The account is no longer connected.";
+        let reason = NOT_CONNECTED;
         let why = (FailureClass::Disconnected, reason);
         self.fail_all(shard, payload, pending, why).await?;
         Ok(Outcome::Done)
@@ -293,15 +296,30 @@ impl Turn<'_> {
                 .failed(message, 0, FailureClass::Permanent, reason)
                 .await;
         };
-        let request = self.adapter.send(
-            self.app,
-            &self.credentials,
-            &Outbound {
-                thread: self.thread.clone(),
-                text,
-                client_ref: self.context.references().make(self.conversation, message),
-            },
-        );
+        let held = match self.renewal().access().await? {
+            Access::Granted(held) => held,
+            Access::Wait { after, .. } => return Ok(Next::Pause(after)),
+            Access::Refused { reason } => {
+                return self
+                    .failed(message, 0, FailureClass::Reconnect, reason)
+                    .await;
+            }
+            Access::Gone => {
+                let reason = NOT_CONNECTED.to_owned();
+                return self
+                    .failed(message, 0, FailureClass::Disconnected, reason)
+                    .await;
+            }
+        };
+        let platform = self.adapter.platform();
+        if let Some(not_now) = self.context.admit(platform, self.owner).await? {
+            return Ok(Next::Pause(not_now.come_back()));
+        }
+        let outbound = Outbound {
+            thread: self.thread.clone(),
+            text,
+            client_ref: self.context.references().make(self.conversation, message),
+        };
         let attempt = row.attempts.unsigned_abs() + 1;
         let began = SendAttempted {
             user: self.user,
@@ -316,12 +334,44 @@ impl Turn<'_> {
             return Ok(Next::Pause(Duration::from_millis(100)));
         }
         let at = Utc::now();
-        let outcome = match self.call(message, request).await? {
+        let outcome = match self.call(message, &held.credentials, &outbound).await? {
             Some(outcome) => outcome,
             None => return Ok(Next::Message),
         };
-        count(self.adapter.platform(), &outcome);
-        self.record(row, attempt, at, outcome).await
+        count(platform, &outcome);
+        let version = held.state.version;
+        let SendOutcome::Reconnect { reason } = outcome else {
+            return self.record(row, attempt, at, version, outcome).await;
+        };
+        let (version, outcome) = match self.renewal().after_refusal(version).await? {
+            Some(Access::Granted(held)) => {
+                let version = held.state.version;
+                match self.again(message, &held.credentials, &outbound).await? {
+                    Some(outcome) => (version, outcome),
+                    None => return Ok(Next::Message),
+                }
+            }
+            Some(Access::Wait { after, reason }) => (
+                version,
+                SendOutcome::RetryAfter {
+                    wait: after,
+                    reason,
+                },
+            ),
+            Some(Access::Refused { reason }) => (version, SendOutcome::Reconnect { reason }),
+            Some(Access::Gone) | None => (version, SendOutcome::Reconnect { reason }),
+        };
+        self.record(row, attempt, at, version, outcome).await
+    }
+
+    fn renewal(&self) -> Renewal {
+        Renewal {
+            context: self.context.clone(),
+            adapter: self.adapter,
+            app: self.app.clone(),
+            owner: self.owner,
+            route: self.route.clone(),
+        }
     }
 
     /// What to send; `None` when it was erased.
@@ -336,7 +386,13 @@ impl Turn<'_> {
 
     /// Makes the call. `None` when the platform's echo settled the message meanwhile: then there
     /// is nothing left to learn from an answer that may never come.
-    async fn call(&self, message: MessageId, request: HttpRequest) -> Result<Option<SendOutcome>> {
+    async fn call(
+        &self,
+        message: MessageId,
+        credentials: &Credentials,
+        outbound: &Outbound,
+    ) -> Result<Option<SendOutcome>> {
+        let request = self.adapter.send(self.app, credentials, outbound);
         let mut answer = std::pin::pin!(self.context.http().call(request));
         let mut listener = self.context.store().signals().listen(Topic::Projected);
         loop {
@@ -352,11 +408,33 @@ impl Turn<'_> {
         }
     }
 
+    /// The second call of an attempt, with newer tokens. It is counted like the first.
+    async fn again(
+        &self,
+        message: MessageId,
+        credentials: &Credentials,
+        outbound: &Outbound,
+    ) -> Result<Option<SendOutcome>> {
+        let platform = self.adapter.platform();
+        if let Some(not_now) = self.context.admit(platform, self.owner).await? {
+            return Ok(Some(SendOutcome::RetryAfter {
+                wait: not_now.come_back(),
+                reason: "The account's budget of calls is spent.".to_owned(),
+            }));
+        }
+        let outcome = self.call(message, credentials, outbound).await?;
+        if let Some(outcome) = &outcome {
+            count(platform, outcome);
+        }
+        Ok(outcome)
+    }
+
     async fn record(
         &self,
         row: &message::Model,
         attempt: u32,
         at: DateTime<Utc>,
+        version: i64,
         outcome: SendOutcome,
     ) -> Result<Next> {
         let message = MessageId(row.id);
@@ -379,14 +457,7 @@ impl Turn<'_> {
                 return self.uncertain(row, attempt, &reason).await;
             }
             SendOutcome::Reconnect { reason } => {
-                let event = AccountNeedsReconnect {
-                    user: self.user,
-                    account: self.account,
-                    reason: reason.clone(),
-                };
-                let key = Key::of(&[b"reconnect", row.id.as_bytes(), &attempt.to_be_bytes()]);
-                let append = Append::one(self.shard, self.account, event).once(key);
-                self.context.store().append(append).await?;
+                self.context.refuse(self.owner, version, &reason).await?;
                 return self
                     .failed(message, attempt, FailureClass::Reconnect, reason)
                     .await;
@@ -401,11 +472,12 @@ impl Turn<'_> {
                     .failed(message, attempt, FailureClass::Permanent, reason)
                     .await;
             }
-            SendOutcome::RetryAfter { wait, reason } => (
-                FailureClass::RateLimited,
-                retry::delay_at_least(policy, attempt, wait, entropy()),
-                reason,
-            ),
+            SendOutcome::RetryAfter { wait, reason } => {
+                // Whoever it was said to, it is about the account: its other conversations wait too.
+                self.context.pause(self.owner, wait).await?;
+                let delay = retry::delay_at_least(policy, attempt, wait, entropy());
+                (FailureClass::RateLimited, delay, reason)
+            }
             SendOutcome::Backoff { reason } => (
                 FailureClass::Temporary,
                 retry::delay(policy, attempt, entropy()),

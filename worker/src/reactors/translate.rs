@@ -35,7 +35,7 @@ use hub_store::vault::{DataKey, Opened, Sealer};
 use hub_store::{Connection, Error, Result, Store};
 
 use crate::Context;
-use crate::jobs::{connect, poll};
+use crate::jobs::{connect, poll, tokens};
 use crate::reactor::{Reactor, each};
 use pages::Pages;
 
@@ -199,6 +199,20 @@ impl Translate {
             }
             Ok(Command::Connect { .. }) => {
                 jobs::enqueue(connection, &connect::job(it.place)).await?;
+                Ok(Ok(Vec::new()))
+            }
+            Ok(Command::Renew {
+                user,
+                account,
+                platform,
+                answer,
+            }) => {
+                let owner = Owner {
+                    user: *user,
+                    account: *account,
+                };
+                let job = tokens::wish(it.place, owner, *platform, *answer);
+                jobs::enqueue(connection, &job).await?;
                 Ok(Ok(Vec::new()))
             }
             Err(reason) => {
@@ -389,7 +403,7 @@ fn echo(owner: Owner, fact: &Fact) -> Option<(ConversationId, String)> {
 fn wants_job(it: &Received) -> bool {
     matches!(
         it.command,
-        Ok(Command::Connect { .. } | Command::PollAccount { .. })
+        Ok(Command::Connect { .. } | Command::PollAccount { .. } | Command::Renew { .. })
     )
 }
 

@@ -121,7 +121,11 @@ impl Messenger {
             .param("grant_type")
             .is_some_and(|grant| grant == "fb_exchange_token")
         {
-            let token = Token::read(&self.app_secret, &need("fb_exchange_token")?)
+            let given = need("fb_exchange_token")?;
+            if let Some(exchanged) = self.exchange_page(&given)? {
+                return Ok(exchanged);
+            }
+            let token = Token::read(&self.app_secret, &given)
                 .filter(|token| token.kind != Kind::Page)
                 .filter(|token| !self.state().revoked.contains(&token.grant))
                 .ok_or_else(|| GraphError::new(190, "Invalid OAuth access token."))?;
@@ -155,6 +159,23 @@ impl Messenger {
             },
             SHORT_S,
         ))
+    }
+
+    /// A Page's token for the next one, while these expire: the one before is over at once. `None`
+    /// when it is no Page's token, or these do not expire.
+    fn exchange_page(&self, given: &str) -> Result<Option<(Token, u64)>, GraphError> {
+        let token = Token::read(&self.app_secret, given).filter(|token| token.kind == Kind::Page);
+        let mut state = self.state();
+        let (Some(token), Some(seconds)) = (token, state.page_tokens_live_s) else {
+            return Ok(None);
+        };
+        if !state.revoked.insert(token.grant.clone()) {
+            return Err(GraphError::new(190, "Invalid OAuth access token."));
+        }
+        let grant = uuid::Uuid::new_v4().simple().to_string();
+        let end = Instant::now() + Duration::from_secs(seconds);
+        state.ends.insert(grant.clone(), end);
+        Ok(Some((Token { grant, ..token }, seconds)))
     }
 
     /// The Pages the person granted: the one chosen in the dialog.
