@@ -290,6 +290,25 @@ async fn an_account_rests_until_it_is_connected_again_and_leaves_when_it_is_disc
     assert_eq!(asked, 0);
 }
 
+#[tokio::test]
+async fn an_answer_to_an_old_token_says_nothing_about_a_new_one() {
+    let world = World::new().await;
+    let _worker = world.worker();
+    let owner = world.polled("909").await;
+    world.graph.slow(Duration::from_millis(700));
+    world.graph.fail(400, 190, None);
+    let calls = world.graph.calls();
+    let key = world.wish(owner, None).await;
+    eventually("the call", async || world.graph.calls() > calls).await;
+    // While it is on its way, somebody connects the account again.
+    world.give_token(owner, "909", "another token").await;
+    let answer = world.answer(owner, key).await;
+    assert!(matches!(answer, PollAnswer::Failed { .. }), "{answer:?}");
+    let marked = "SELECT count(*) FROM events WHERE kind = 'AccountNeedsReconnect'";
+    assert_eq!(world.count(marked).await, 0);
+    assert!(world.is_due_within(owner, HOUR).await);
+}
+
 /// Not more than a sketch of randomness: the same seed gives the same order.
 fn shuffled<T>(mut items: Vec<T>, seed: u64) -> Vec<T> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;

@@ -22,6 +22,7 @@ use hub_domain::platform::call::{CallFailure, PollFlow, PollStep};
 use hub_domain::platform::fact::FactKind;
 use hub_domain::platform::polling::{self, PollKind, Polling};
 use hub_domain::platform::{Adapter, App, Platform, adapter};
+use hub_domain::secret::Secret;
 use hub_store::account::Owner;
 use hub_store::jobs::{self, Job, NewJob, Outcome};
 use hub_store::polls::{self, Ended, QUEUE, Standing};
@@ -114,6 +115,8 @@ struct Turn<'a> {
     adapter: &'static dyn Adapter,
     app: &'a App,
     wishes: Wishes,
+    /// What it calls with.
+    token: Option<Secret>,
     /// Names that what its pages brought is kept under, when somebody waits for it.
     pages: Vec<Key>,
     kept: usize,
@@ -161,6 +164,7 @@ impl Poll {
             adapter,
             app,
             wishes,
+            token: None,
             pages: Vec::new(),
             kept: 0,
         };
@@ -182,6 +186,7 @@ impl Turn<'_> {
         let Some(credentials) = credentials else {
             return self.cannot("the account has no tokens").await;
         };
+        self.token = Some(credentials.access_token.clone());
         // Whoever looks further back than the cursor does not move it.
         let (cursor, now) = match self.wishes.since() {
             Some(since) => (None, since.min(Utc::now()) + FIRST_LOOK_BACK),
@@ -273,8 +278,7 @@ impl Turn<'_> {
                 route: route.clone(),
                 body,
                 sealed_at,
-                // What a first poll finds is older than the subscription.
-                repairs: self.polling.kind == PollKind::Sweep && self.standing.cursor.is_some(),
+                repairs: self.repairs(),
                 answer,
             },
             request: Some(format!("poll-{}-{}", self.owner.account, self.job.fence)),
@@ -283,6 +287,13 @@ impl Turn<'_> {
         self.kept += 1;
         metrics::counter!("hub_poll_pages_total", "platform" => platform.name()).increment(1);
         Ok(())
+    }
+
+    /// Whether webhooks should have brought what this poll finds: not what is older than the
+    /// subscription, which a first poll finds and one that looks back on purpose.
+    fn repairs(&self) -> bool {
+        let goes_on = self.standing.cursor.is_some() && self.wishes.since().is_none();
+        self.polling.kind == PollKind::Sweep && goes_on
     }
 
     async fn done(self, cursor: Value) -> Result<Outcome> {
@@ -348,12 +359,15 @@ impl Turn<'_> {
                     .await?;
             }
             CallFailure::Reconnect { reason } => {
-                let event = AccountNeedsReconnect {
-                    user: self.owner.user,
-                    account: self.owner.account,
-                    reason: reason.clone(),
-                };
-                self.append(b"poll reconnect", event).await?;
+                // Whoever connected it again meanwhile has brought another token.
+                if self.has_same_token().await? {
+                    let event = AccountNeedsReconnect {
+                        user: self.owner.user,
+                        account: self.owner.account,
+                        reason: reason.clone(),
+                    };
+                    self.append(b"poll reconnect", event).await?;
+                }
                 self.ended(self.polling.every, false, idle, Some(reason))
                     .await?;
             }
@@ -364,6 +378,15 @@ impl Turn<'_> {
         }
         self.answer(&answer).await?;
         Ok(Outcome::Done)
+    }
+
+    /// Whether the token that was called with is still the account's.
+    async fn has_same_token(&self) -> Result<bool> {
+        let credentials = self
+            .store()
+            .credentials(self.owner, &self.standing.route)
+            .await?;
+        Ok(credentials.map(|it| it.access_token) == self.token)
     }
 
     async fn answer(&self, answer: &PollAnswer) -> Result<()> {

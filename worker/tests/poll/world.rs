@@ -115,23 +115,26 @@ impl World {
         Worker(Some(runtime))
     }
 
-    /// A connected Page of a user's own.
-    pub async fn connect(&self, user: UserId, page: &str) -> Owner {
-        let account = account_id(user, Platform::Facebook, page);
-        let owner = Owner { user, account };
+    /// Keeps a token for an account.
+    pub async fn give_token(&self, owner: Owner, page: &str, token: &str) {
         let connected = Connected {
             platform_user_id: page.to_owned(),
             username: "Teapots".to_owned(),
             route: page.to_owned(),
-            access_token: "token".into(),
+            access_token: token.into(),
             refresh_token: None,
             expires_in_s: None,
         };
+        let kept = self.store.put_account_tokens(owner, &connected, None);
+        kept.await.unwrap();
+    }
+
+    /// A connected Page of a user's own.
+    pub async fn connect(&self, user: UserId, page: &str) -> Owner {
+        let account = account_id(user, Platform::Facebook, page);
+        let owner = Owner { user, account };
+        self.give_token(owner, page, "token").await;
         let store = &self.store;
-        store
-            .put_account_tokens(owner, &connected, None)
-            .await
-            .unwrap();
         store
             .put_owner(Platform::Facebook, page, owner)
             .await
