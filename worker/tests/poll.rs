@@ -201,6 +201,7 @@ async fn whatever_goes_wrong_the_account_stays_in_the_schedule() {
         world.polls(owner).await == polls + 1
     })
     .await;
+    world.rest().await;
     let stats = world
         .store
         .poll_stats(owner.user, &["facebook"])

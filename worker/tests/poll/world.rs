@@ -291,10 +291,15 @@ impl World {
         (seen, unread.total)
     }
 
-    /// Whether the schedule takes this account within that time, once its polls have ended.
-    pub async fn is_due_within(&self, owner: Owner, within: Duration) -> bool {
+    /// Waits until no poll runs or waits. Whoever wished for one is answered before its job ends.
+    pub async fn rest(&self) {
         let jobs = "SELECT count(*) FROM jobs WHERE queue = 'poll'";
         eventually("an end of the polls", async || self.count(jobs).await == 0).await;
+    }
+
+    /// Whether the schedule takes this account within that time, once its polls have ended.
+    pub async fn is_due_within(&self, owner: Owner, within: Duration) -> bool {
+        self.rest().await;
         let due = hub_store::polls::due(self.pool(), &["facebook"], within, 100).await;
         due.unwrap().iter().any(|it| it.owner == owner)
     }
