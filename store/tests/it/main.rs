@@ -36,4 +36,5 @@ mod sessions;
 mod transaction;
 mod unknown_outcome;
 mod until;
+mod usage;
 mod world;
