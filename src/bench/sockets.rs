@@ -13,7 +13,7 @@ mod beside;
 mod client;
 mod machine;
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -101,13 +101,9 @@ pub async fn run(ground: &Ground, wishes: &BenchWishes, report: &mut Report) -> 
         "only {listening} sockets are left"
     );
 
-    let done = AtomicBool::new(false);
     let slow = load.open_slow().await?;
-    let (dropped, measured) = tokio::join!(load.flood(&done, busy + idle), async {
-        let measured = load.phase(time, busy).await;
-        done.store(true, Ordering::Relaxed);
-        measured
-    });
+    let flooding = load.flood(busy + idle);
+    let (dropped, measured) = tokio::join!(flooding, load.phase(time, busy));
     let (dropped, measured) = (dropped?, measured?);
     drop(slow);
     let name = "fan-out, one never reads";
@@ -278,35 +274,34 @@ impl Load {
         Ok(Measured::of(sockets, micros, began.elapsed()))
     }
 
-    /// Pushes large frames at the reader who never reads until it is dropped and `done` is set;
-    /// `left` sockets must be left then.
-    async fn flood(&self, done: &AtomicBool, left: usize) -> Result<Dropped> {
+    /// Pushes large frames at the reader who never reads until it is dropped; so many sockets must be
+    /// left then.
+    async fn flood(&self, left: usize) -> Result<Dropped> {
         let began = Instant::now();
-        let mut dropped = None;
         let mut frames = 0;
-        loop {
-            if dropped.is_none() {
-                let (text, code) = ("x".repeat(FLOOD_BYTES), "BENCH".to_owned());
-                self.tell(Shard(0), SLOW, None, vec![What::Error { text, code }])
-                    .await?;
-                frames += 1;
-            }
-            tokio::time::sleep(FLOOD_EVERY).await;
-            if dropped.is_none() && self.api.closed_as_slow().await? == 1 {
-                dropped = Some(Dropped {
-                    after: began.elapsed(),
-                    frames,
-                });
-            }
-            if let Some(dropped) = dropped.take_if(|_| done.load(Ordering::Relaxed)) {
-                let connected = self.api.connections().await?;
-                ensure!(connected == left, "{connected} sockets are left of {left}");
-                return Ok(dropped);
-            }
+        while self.api.closed_as_slow().await? == 0 {
             ensure!(
-                dropped.is_some() || began.elapsed() < ALL_WITHIN,
+                began.elapsed() < ALL_WITHIN,
                 "who never reads is still connected after {frames} frames"
             );
+            let (text, code) = ("x".repeat(FLOOD_BYTES), "BENCH".to_owned());
+            let what = vec![What::Error { text, code }];
+            self.tell(Shard(0), SLOW, None, what).await?;
+            frames += 1;
+            tokio::time::sleep(FLOOD_EVERY).await;
+        }
+        let after = began.elapsed();
+        // It has a moment to take its close frame, and only then is it gone.
+        loop {
+            let connected = self.api.connections().await?;
+            if connected == left {
+                return Ok(Dropped { after, frames });
+            }
+            ensure!(
+                connected > left && began.elapsed() < ALL_WITHIN,
+                "{connected} sockets are left of {left}"
+            );
+            tokio::time::sleep(FLOOD_EVERY).await;
         }
     }
 

@@ -26,6 +26,10 @@ pub fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(open_socket_io))
 }
 
+/// Read at a time. Clients say little, and each socket keeps as much for as long as it is open; the
+/// library's 128 KiB were most of what an idle one cost.
+const READ_BYTES: usize = 4 * 1024;
+
 type Upgrade = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
 
 #[derive(Default, Deserialize)]
@@ -160,6 +164,7 @@ where
     start(api);
     let api = api.clone();
     upgrade
+        .read_buffer_size(READ_BYTES)
         .max_frame_size(SOCKET_FRAME_BYTES_MAX)
         .max_message_size(SOCKET_FRAME_BYTES_MAX)
         .on_upgrade(move |socket| serve(api, socket))
