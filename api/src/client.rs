@@ -161,8 +161,9 @@ fn collect(
             continue;
         }
         let real = path.canonicalize().map_err(unreadable(&path))?;
-        // A link to one of its own folders would go round in circles.
-        let goes_round = real.is_dir() && !real.starts_with(folder);
+        // A link to where it is, or above, would go round in circles.
+        let goes_down = real.starts_with(folder) && real != folder;
+        let goes_round = real.is_dir() && !goes_down;
         if !real.starts_with(root) || goes_round {
             return Err(ClientError::LeadsOut(path));
         }
@@ -171,7 +172,11 @@ fn collect(
             collect(root, &real, &address, bytes, files)?;
             continue;
         }
-        *bytes += fs::metadata(&real).map_err(unreadable(&path))?.len();
+        let metadata = fs::metadata(&real).map_err(unreadable(&path))?;
+        if !metadata.is_file() {
+            continue;
+        }
+        *bytes += metadata.len();
         if *bytes > BYTES_MAX {
             return Err(ClientError::TooLarge);
         }

@@ -43,5 +43,7 @@ mod table;
 mod usage;
 #[path = "surface/walk.rs"]
 mod walk;
+#[path = "surface/walker.rs"]
+mod walker;
 #[path = "surface/webhooks.rs"]
 mod webhooks;

@@ -236,8 +236,12 @@ async fn nothing_outside_of_the_folder_is_reached() {
     std::os::unix::fs::symlink("index.html", folder.dir.join("200.html")).unwrap();
     let router = folder.serve(&hub).unwrap();
     assert_eq!(ask(&router, "GET", "/200.html").await.text, PAGE);
-    std::os::unix::fs::symlink("..", folder.dir.join("assets/round")).unwrap();
-    assert!(folder.serve(&hub).unwrap_err().contains("round"));
+    let round = folder.dir.join("assets/round");
+    for above in ["..", ".", "../assets"] {
+        std::os::unix::fs::symlink(above, &round).unwrap();
+        assert!(folder.serve(&hub).unwrap_err().contains("round"), "{above}");
+        fs::remove_file(&round).unwrap();
+    }
 }
 
 #[tokio::test]
