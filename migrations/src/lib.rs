@@ -15,6 +15,7 @@ mod m0008_erasure;
 mod m0009_totals;
 mod m0011_polls;
 mod m0012_renewals;
+mod m0013_usage;
 
 use sea_orm_migration::prelude::*;
 
@@ -36,6 +37,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0009_totals::Migration),
             Box::new(m0011_polls::Migration),
             Box::new(m0012_renewals::Migration),
+            Box::new(m0013_usage::Migration),
         ]
     }
 }

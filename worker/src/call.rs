@@ -15,6 +15,7 @@ use hub_domain::platform::http::{HttpRequest, HttpResponse, TransportError};
 use hub_store::Result;
 use hub_store::account::Owner;
 use hub_store::limit::Budget;
+use hub_store::usage::Call;
 
 use crate::Context;
 use crate::jobs::entropy;
@@ -117,12 +118,19 @@ impl Context {
         &self,
         platform: Platform,
         owner: Owner,
+        endpoint: &'static str,
         request: HttpRequest,
     ) -> Result<Called> {
         if let Some(not_now) = self.admit(platform, owner).await? {
             return Ok(Called::NotNow(not_now));
         }
-        let answer = self.http().call(request).await;
+        let call = Call {
+            platform,
+            endpoint,
+            user: Some(owner.user),
+            account: Some(owner.account),
+        };
+        let answer = self.call(call, request).await;
         if let Ok(answer) = &answer
             && answer.status == 429
             && let Some(seconds) = answer.header("retry-after").and_then(|it| it.parse().ok())

@@ -23,6 +23,7 @@ use hub_domain::platform::{Adapter, App, Credentials};
 use hub_domain::secret::Secret;
 use hub_store::account::Owner;
 use hub_store::token::{Claim, Held, RENEWAL_MAX, TokenState};
+use hub_store::usage::Call;
 use hub_store::{Result, Store};
 
 use crate::Context;
@@ -266,7 +267,13 @@ impl Renewal {
                 let reason = "these tokens cannot be renewed".to_owned();
                 return Err(CallFailure::Permanent { reason });
             };
-            let call = tokio::time::timeout(CALL_MAX, self.context.http().call(request));
+            let call = Call {
+                platform: self.adapter.platform(),
+                endpoint: "renew",
+                user: Some(self.owner.user),
+                account: Some(self.owner.account),
+            };
+            let call = tokio::time::timeout(CALL_MAX, self.context.call(call, request));
             let answer = call.await.unwrap_or(Err(TransportError::Unclear));
             let failure = match self.adapter.refreshed(&answer) {
                 Ok(tokens) => return Ok(tokens),

@@ -87,7 +87,10 @@ impl Queue for Contact {
         let Some(request) = adapter.contact(app, &held.credentials, &it.participant) else {
             return Ok(Outcome::Done);
         };
-        let called = self.context.call_as(it.platform, owner, request).await?;
+        let called = self
+            .context
+            .call_as(it.platform, owner, "contact", request)
+            .await?;
         let answer = match called {
             Called::NotNow(not_now) => return Ok(Outcome::Again(not_now.come_back())),
             Called::Answered(Ok(answer)) if answer.status < 500 => answer,

@@ -263,7 +263,11 @@ impl Turn<'_> {
                     // A worker that was believed dead finds out before it calls.
                     jobs::extend(self.store().pool(), self.job, LEASE).await?;
                     let platform = self.standing.platform;
-                    match self.context.call_as(platform, self.owner, request).await? {
+                    match self
+                        .context
+                        .call_as(platform, self.owner, "poll", request)
+                        .await?
+                    {
                         Called::Answered(answered) => answer = Some(answered),
                         Called::NotNow(not_now) => {
                             let wait = not_now.come_back();

@@ -30,6 +30,7 @@ use hub_store::entity::{account, message};
 use hub_store::jobs::{Job, NewJob, Outcome};
 use hub_store::project::Projection;
 use hub_store::signal::Topic;
+use hub_store::usage::Call;
 use hub_store::{Result, Store, parked, read};
 use serde::{Deserialize, Serialize};
 
@@ -393,7 +394,13 @@ impl Turn<'_> {
         outbound: &Outbound,
     ) -> Result<Option<SendOutcome>> {
         let request = self.adapter.send(self.app, credentials, outbound);
-        let mut answer = std::pin::pin!(self.context.http().call(request));
+        let call = Call {
+            platform: self.adapter.platform(),
+            endpoint: "send",
+            user: Some(self.user),
+            account: Some(self.owner.account),
+        };
+        let mut answer = std::pin::pin!(self.context.call(call, request));
         let mut listener = self.context.store().signals().listen(Topic::Projected);
         loop {
             tokio::select! {
