@@ -8,6 +8,7 @@ mod erasing;
 mod garbage;
 mod live;
 mod looking;
+mod platforms;
 mod replay;
 mod roles;
 mod soak;
