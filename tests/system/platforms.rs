@@ -101,6 +101,109 @@ async fn whatsapp() {
     story(&PLATFORMS[3]).await;
 }
 
+/// WhatsApp takes a message first and says later that it did not arrive.
+#[tokio::test]
+async fn what_whatsapp_took_and_could_not_deliver_has_failed() {
+    let world = World::with(&[PATIENT]).await;
+    let user = world.register().await;
+    let stage = Stage {
+        world: &world,
+        user: &user,
+        played: &PLATFORMS[3],
+    };
+    stage.connect().await;
+    let conversation = stage.is_written_to().await;
+    let url = format!("{}/control/whatsapp/failures", world.sandbox());
+    let code = json!({ "code": 131_026 });
+    world.http().post(&url, &code).await.expect(200);
+    user.send(&conversation, "hello?").await;
+    eventually("the failure", Duration::from_secs(10), async || {
+        let newest = stage.thread(&conversation).await["messages"][0].clone();
+        if newest["status"] == "failed" {
+            Ok(())
+        } else {
+            Err(newest)
+        }
+    })
+    .await;
+    let thread = stage.thread(&conversation).await;
+    assert_eq!(thread["total"], 2, "its sender was told that it left");
+    assert_eq!(thread["messages"][0]["content"], "hello?");
+    user.send(&conversation, "again").await.expect(201);
+    assert_eq!(
+        stage.sent().await.len(),
+        2,
+        "it is not sent again by itself"
+    );
+}
+
+/// Somebody is known by number only, and the statuses of what we send them name a user id as well.
+#[tokio::test]
+async fn whatsapp_receipts_find_whoever_is_known_by_number_only() {
+    let world = World::with(&[PATIENT]).await;
+    let user = world.register().await;
+    let stage = Stage {
+        world: &world,
+        user: &user,
+        played: &PLATFORMS[3],
+    };
+    stage.connect().await;
+    let Played {
+        account, customer, ..
+    } = stage.played;
+    let value = json!({ "messaging_product": "whatsapp",
+        "metadata": { "display_phone_number": "49", "phone_number_id": account },
+        "contacts": [{ "profile": { "name": customer.1 }, "wa_id": customer.0 }],
+        "messages": [{ "from": customer.0, "id": "wamid.old", "timestamp": "1791208800",
+            "type": "text", "text": { "body": "old shape" } }] });
+    let body = json!({ "object": "whatsapp_business_account", "entry": [{ "id": "1",
+        "changes": [{ "field": "messages", "value": value }] }] });
+    let raw = body.to_string();
+    let secret = "7c4a8d09ca3762af61e59520943dc264";
+    let signature = hub_domain::signature::meta_sign(secret, raw.as_bytes());
+    let url = format!("{}/api/webhooks/whatsapp", world.base());
+    let taken = reqwest::Client::new()
+        .post(&url)
+        .header("x-hub-signature-256", signature)
+        .body(raw)
+        .send()
+        .await
+        .expect("an answer");
+    assert_eq!(taken.status().as_u16(), 200);
+    let found = user.conversation(1).await;
+    let conversation = found["id"].as_str().expect("an id");
+    user.send(conversation, "Yes").await.expect(201);
+    eventually("the receipt", Duration::from_secs(10), async || {
+        let newest = stage.thread(conversation).await["messages"][0].clone();
+        if newest["isRead"] == json!(true) {
+            Ok(())
+        } else {
+            Err(newest)
+        }
+    })
+    .await;
+    let all = user.get("/api/conversations").await;
+    assert_eq!(all.body["total"], 1, "{}", all.raw);
+}
+
+/// Instagram does not promise our reference in an echo: then its id tells whose it is.
+#[tokio::test]
+async fn an_echo_without_a_reference_makes_no_second_message() {
+    let world = World::with(&[PATIENT]).await;
+    let user = world.register().await;
+    let stage = Stage {
+        world: &world,
+        user: &user,
+        played: &PLATFORMS[1],
+    };
+    stage.connect().await;
+    let conversation = stage.is_written_to().await;
+    let url = format!("{}/control/instagram", world.sandbox());
+    let quiet = json!({ "metadata": false });
+    world.http().put(&url, &quiet).await.expect(200);
+    stage.answers(&conversation).await;
+}
+
 async fn story(played: &Played) {
     let settings = [played.settings, &[PATIENT]].concat();
     let world = World::with(&settings).await;

@@ -300,6 +300,34 @@ impl Peer {
         query_of(&self.get(&path).await)
     }
 
+    /// The code that another of Meta's dialogs sends the person back with.
+    pub async fn code(&self, path: &str, app_id: &str, scope: &str, redirect: &str) -> String {
+        let path = format!(
+            "{path}?client_id={app_id}&redirect_uri={}&state=s1&response_type=code&scope={scope}",
+            encoded(redirect)
+        );
+        value_of(&query_of(&self.get(&path).await), "code")
+    }
+
+    /// A customer writes to an account, possibly with a picture.
+    pub async fn writes(&self, platform: &str, account: &str, from: &str, picture: bool) {
+        let body = json!({"platform": platform, "account": account, "text": "like this?",
+            "from": {"id": from, "name": "Mira Quill"}, "picture": picture});
+        let answer = self.call("POST", "/control/incoming", body).await;
+        assert_eq!(answer.body["status"], 200, "{answer:?}");
+    }
+
+    /// The bytes at an address of the sandbox's.
+    pub async fn bytes(&self, url: &str, token: Option<&str>) -> (u16, Vec<u8>) {
+        let mut request = self.client.get(url);
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let answer = request.send().await.expect("an answer");
+        let status = answer.status().as_u16();
+        (status, answer.bytes().await.expect("a body").to_vec())
+    }
+
     /// The whole way to a page token, as the hub goes it: (page id, page name, page token).
     pub async fn connect(&self, extra: &str) -> (String, String, String) {
         let code = value_of(&self.dialog(extra).await, "code");
