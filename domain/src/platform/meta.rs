@@ -208,7 +208,7 @@ pub fn call_failure(answer: &Result<HttpResponse, TransportError>) -> Option<Cal
     };
     let Some(error) = GraphError::read(answer) else {
         let reason = format!("HTTP {} without a Graph answer", answer.status);
-        return (!answer.is_success()).then(|| CallFailure::Backoff { reason });
+        return (!answer.is_success()).then_some(CallFailure::Backoff { reason });
     };
     let reason = error.reason.clone();
     Some(match class(&error, answer.status) {

@@ -294,11 +294,11 @@ impl Player for Direct {
     }
 
     fn claims(&self, call: &Call) -> bool {
-        let own = match call.segments()[..] {
-            ["oauth", "authorize" | "access_token"] => true,
-            ["access_token" | "refresh_access_token" | "ig_messaging_cdn"] => true,
-            _ => false,
-        };
+        let own = matches!(
+            call.segments()[..],
+            ["oauth", "authorize" | "access_token"]
+                | ["access_token" | "refresh_access_token" | "ig_messaging_cdn"]
+        );
         own || graph::is_versioned(call) && Product::of(call) == Some(Product::Instagram)
     }
 

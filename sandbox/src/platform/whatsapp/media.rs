@@ -49,7 +49,7 @@ impl Cloud {
     /// The bytes, for whoever has the address and the token.
     pub(super) fn bytes(&self, call: &Call) -> Response {
         let token = call.bearer().map(|given| self.login.token(given));
-        if !token.is_some_and(|token| token.is_ok()) {
+        if token.is_none_or(|token| token.is_err()) {
             return StatusCode::UNAUTHORIZED.into_response();
         }
         let param = |name: &str| call.param(name).unwrap_or_default();
