@@ -85,7 +85,7 @@ pub(crate) fn point_at_sandbox(layers: &mut Layers) -> Result<(), SettingsError>
         if layers.is_chosen(own) {
             continue;
         }
-        for field in ["api_base", "dialog_base", "token_base"] {
+        for field in ["api_base", "dialog_base", "exchange_base"] {
             let path = format!("{platform}.{field}");
             if layers.has(&path) && !layers.is_chosen(&path) {
                 layers.fill(&path, &sandbox);

@@ -126,7 +126,7 @@ pub(crate) const KEYS: &[Key] = &[
     plain("platforms.instagram.dialog_base", &["INSTAGRAM_DIALOG_BASE"]),
     plain("platforms.instagram.api_version", &["INSTAGRAM_GRAPH_VERSION"]),
     plain("platforms.instagram.login", &["INSTAGRAM_LOGIN"]),
-    plain("platforms.instagram.token_base", &["INSTAGRAM_TOKEN_BASE"]),
+    plain("platforms.instagram.exchange_base", &["INSTAGRAM_EXCHANGE_BASE"]),
     plain("platforms.whatsapp.client_id", &["WHATSAPP_APP_ID"]),
     masked("platforms.whatsapp.client_secret", &["WHATSAPP_APP_SECRET"]),
     masked("platforms.whatsapp.verify_token", &["WHATSAPP_VERIFY_TOKEN"]),

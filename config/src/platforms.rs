@@ -135,8 +135,8 @@ fn finish_instagram(layers: &Layers, app: &mut App) -> Result<(), SettingsError>
         }
     }
     if layers.text(path) == "instagram" {
-        let token_base = layers.base_url("platforms.instagram.token_base")?;
-        app.token_base = token_base.unwrap_or_default();
+        let base = layers.base_url("platforms.instagram.exchange_base")?;
+        app.token_base = base.unwrap_or_default();
     }
     Ok(())
 }
