@@ -100,9 +100,10 @@ async fn connect(
         &state,
         verifier.map(Secret::new).as_ref(),
     )?;
-    if platform == Platform::Facebook {
+    let shops = hub_sandbox::DEMO_ACCOUNTS;
+    if let Some((_, shop)) = shops.iter().find(|(name, _)| *name == platform.name()) {
         page.push_str("&page=");
-        page.push_str(hub_sandbox::DEMO_FACEBOOK_PAGE);
+        page.push_str(shop);
     }
     let browser = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())

@@ -126,11 +126,17 @@ async fn hub(
 
 fn sandbox(settings: &Settings, address: &str) -> Result<Sandbox> {
     let facebook = settings.app(Platform::Facebook);
+    let instagram = settings.app(Platform::Instagram);
+    let whatsapp = settings.app(Platform::Whatsapp);
     let telegram = settings.app(Platform::Telegram);
     Ok(Sandbox::new(&hub_sandbox::Options {
         hub_webhook_base: address.to_owned(),
         facebook_app_id: facebook.client_id,
         facebook_app_secret: facebook.client_secret.expose().to_owned(),
+        instagram_app_id: instagram.client_id,
+        instagram_app_secret: instagram.client_secret.expose().to_owned(),
+        whatsapp_app_id: whatsapp.client_id,
+        whatsapp_app_secret: whatsapp.client_secret.expose().to_owned(),
         telegram_bot_token: telegram.bot_token.expose().to_owned(),
         telegram_bot_username: telegram.bot_username,
         telegram_webhook_secret: telegram.webhook_secret.expose().to_owned(),

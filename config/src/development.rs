@@ -23,6 +23,18 @@ pub(crate) const FICTIONAL: &[(&str, &str)] = &[
         "0f1e2d3c4b5a69788796a5b4c3d2e1f0",
     ),
     ("platforms.facebook.verify_token", "hub-dev-verify"),
+    ("platforms.instagram.client_id", "990011223344556"),
+    (
+        "platforms.instagram.client_secret",
+        "a1b2c3d4e5f60718293a4b5c6d7e8f90",
+    ),
+    ("platforms.instagram.verify_token", "hub-dev-verify"),
+    ("platforms.whatsapp.client_id", "845120034567895"),
+    (
+        "platforms.whatsapp.client_secret",
+        "7c4a8d09ca3762af61e59520943dc264",
+    ),
+    ("platforms.whatsapp.verify_token", "hub-dev-verify"),
     (
         "platforms.telegram.bot_token",
         "7100000001:AAHub-fictional_TokenForTests0123456789",
@@ -34,7 +46,9 @@ pub(crate) const FICTIONAL: &[(&str, &str)] = &[
 /// The key that tells whether a person has a registration of their own with the platform.
 const OWN_REGISTRATION: &[(&str, &str)] = &[
     ("platforms.facebook", "platforms.facebook.client_id"),
+    ("platforms.instagram", "platforms.instagram.client_id"),
     ("platforms.telegram", "platforms.telegram.bot_token"),
+    ("platforms.whatsapp", "platforms.whatsapp.client_id"),
 ];
 
 const GENERATED: &[(&str, &str)] = &[
@@ -71,9 +85,9 @@ pub(crate) fn point_at_sandbox(layers: &mut Layers) -> Result<(), SettingsError>
         if layers.is_chosen(own) {
             continue;
         }
-        for field in ["api_base", "dialog_base"] {
+        for field in ["api_base", "dialog_base", "exchange_base"] {
             let path = format!("{platform}.{field}");
-            if !layers.is_chosen(&path) {
+            if layers.has(&path) && !layers.is_chosen(&path) {
                 layers.fill(&path, &sandbox);
             }
         }

@@ -59,12 +59,17 @@ fn read_app(
         api_base: base("api_base")?,
         dialog_base: base("dialog_base")?,
         api_version: text("api_version"),
+        token_base: String::new(),
+        login_config_id: text("login_config_id"),
+        phone_number_id: text("phone_number_id"),
+        business_account_id: text("business_account_id"),
         redirect_uri: format!("{}/{}", server.public_url, callback_path(platform)),
         webhook_url: format!("{}/api/webhooks/{platform}", server.public_url),
         budget: read_budget(layers, platform)?,
     };
     match platform {
         Platform::Telegram => finish_telegram(layers, server, &mut app)?,
+        Platform::Instagram => finish_instagram(layers, &mut app)?,
         Platform::Teams => app.dialog_base = format!("{}/{}", app.dialog_base, text("tenant")),
         Platform::Twitter if app.webhook_secret.is_empty() => {
             app.webhook_secret = app.client_secret.clone();
@@ -130,6 +135,32 @@ fn finish_telegram(
     let bot_id = token.split_once(':').map_or("", |(id, _)| id);
     if !token.is_empty() && (bot_id.is_empty() || !bot_id.bytes().all(|b| b.is_ascii_digit())) {
         return Err(layers.invalid(path, "the token @BotFather gave, <digits>:<text>"));
+    }
+    Ok(())
+}
+
+/// Each login has hosts of its own; only Instagram's has one for codes.
+fn finish_instagram(layers: &Layers, app: &mut App) -> Result<(), SettingsError> {
+    let logins = [
+        (
+            "facebook",
+            ["https://graph.facebook.com", "https://www.facebook.com"],
+        ),
+        (
+            "instagram",
+            ["https://graph.instagram.com", "https://www.instagram.com"],
+        ),
+    ];
+    let path = "platforms.instagram.login";
+    let [api, dialog] = layers.choice(path, &logins, "facebook or instagram")?;
+    for (base, default) in [(&mut app.api_base, api), (&mut app.dialog_base, dialog)] {
+        if base.is_empty() {
+            default.clone_into(base);
+        }
+    }
+    if layers.text(path) == "instagram" {
+        let base = layers.base_url("platforms.instagram.exchange_base")?;
+        app.token_base = base.unwrap_or_default();
     }
     Ok(())
 }

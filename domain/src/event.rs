@@ -123,6 +123,9 @@ pub enum FailureClass {
     Exhausted,
     /// The account was disconnected before the message left.
     Disconnected,
+    /// The platform had taken the message and then could not deliver it. Of a failed send only,
+    /// since schema 2.
+    Undelivered,
 }
 
 impl FailureClass {
@@ -136,6 +139,7 @@ impl FailureClass {
             Self::Permanent => "permanent",
             Self::Exhausted => "exhausted",
             Self::Disconnected => "disconnected",
+            Self::Undelivered => "undelivered",
         }
     }
 }
@@ -387,7 +391,7 @@ payloads! {
         /// No attempt before this.
         retry_at: DateTime<Utc>,
     }
-    /// The message will not be sent.
+    /// The message will not be sent, or was sent and did not arrive.
     SendFailed {
         /// The owner.
         user: UserId,
@@ -583,7 +587,7 @@ events! {
     /// See [`SendDelayed`].
     SendDelayed(SendDelayed) = 1,
     /// See [`SendFailed`].
-    SendFailed(SendFailed) = 1,
+    SendFailed(SendFailed) = 2,
     /// See [`SendUncertain`].
     SendUncertain(SendUncertain) = 1,
     /// See [`MessageRead`].

@@ -10,8 +10,11 @@ pub mod http;
 pub mod polling;
 
 mod facebook;
+mod instagram;
 mod meta;
+mod outcome;
 mod telegram;
+mod whatsapp;
 mod wire;
 
 use std::fmt;
@@ -124,6 +127,14 @@ pub struct App {
     pub dialog_base: String,
     /// API version in paths (Meta: `v26.0`).
     pub api_version: String,
+    /// Where Instagram's own login exchanges codes; empty where people log in through Facebook.
+    pub token_base: String,
+    /// The configuration of the login dialog (WhatsApp); empty for none.
+    pub login_config_id: String,
+    /// The phone number to connect (WhatsApp); empty: the first of the business account.
+    pub phone_number_id: String,
+    /// The business account of that number (WhatsApp); empty: the token tells.
+    pub business_account_id: String,
     /// Where the platform sends people back to; registered with the platform byte for byte.
     pub redirect_uri: String,
     /// Where the platform delivers webhooks; for platforms that are told by API.
@@ -162,6 +173,8 @@ pub enum TextUnit {
     CodePoints,
     /// UTF-16 code units.
     Utf16,
+    /// Bytes of UTF-8.
+    Bytes,
 }
 
 /// How an unclear send is settled without sending again.
@@ -441,11 +454,9 @@ pub trait Adapter: Sync + Send {
 pub fn adapter(platform: Platform) -> Option<&'static dyn Adapter> {
     match platform {
         Platform::Facebook => Some(&facebook::Messenger),
+        Platform::Instagram => Some(&instagram::Direct),
         Platform::Telegram => Some(&telegram::Bot),
-        Platform::Twitter
-        | Platform::Linkedin
-        | Platform::Instagram
-        | Platform::Whatsapp
-        | Platform::Teams => None,
+        Platform::Whatsapp => Some(&whatsapp::Cloud),
+        Platform::Twitter | Platform::Linkedin | Platform::Teams => None,
     }
 }

@@ -31,6 +31,7 @@ pub fn length(text: &str, unit: TextUnit) -> usize {
     match unit {
         TextUnit::CodePoints => text.chars().count(),
         TextUnit::Utf16 => text.chars().map(char::len_utf16).sum(),
+        TextUnit::Bytes => text.len(),
     }
 }
 

@@ -6,18 +6,22 @@
 
 #[path = "golden/facebook.rs"]
 mod facebook;
+#[path = "golden/instagram.rs"]
+mod instagram;
 #[path = "golden/mutation.rs"]
 mod mutation;
 #[path = "golden/telegram.rs"]
 mod telegram;
 #[path = "golden/vectors.rs"]
 mod vectors;
+#[path = "golden/whatsapp.rs"]
+mod whatsapp;
 
 use std::fs;
 use std::path::PathBuf;
 
 use hub_domain::platform::fact::{Fact, FactKind};
-use hub_domain::platform::{App, Platform, adapter};
+use hub_domain::platform::{App, Platform, Refused, adapter};
 
 /// The app the fixtures were made with.
 pub fn app() -> App {
@@ -93,4 +97,37 @@ pub fn only(path: &str, kind: FactKind) -> Fact {
     let mut facts = facts(path);
     assert_eq!(kinds(&facts), [kind.name()], "{path}");
     facts.remove(0)
+}
+
+/// Checks every signature and size in the index of one of Meta's platforms, as each of these apps.
+pub fn signatures(platform: Platform, apps: &[App]) {
+    let adapter = adapter(platform).unwrap();
+    let all = fixtures(platform);
+    assert_eq!(all.len(), 25);
+    for (path, raw) in all {
+        let section = section(platform, &path);
+        let (_, rest) = section.split_once("X-Hub-Signature-256: ").unwrap();
+        let (signature, rest) = rest.split_once('`').unwrap();
+        let size = format!(" ({} bytes)", raw.len());
+        assert!(rest.starts_with(&size), "{path}");
+        let headers = [("x-hub-signature-256".to_owned(), signature.to_owned())];
+        let mut longer = raw.clone();
+        longer.push(b'\n');
+        let value: serde_json::Value = serde_json::from_slice(&raw).unwrap();
+        let again = value.to_string();
+        for app in apps {
+            assert_eq!(adapter.verify(app, &headers, &raw), Ok(()), "{path}");
+            for forged in [longer.as_slice(), again.as_bytes()] {
+                let refused = adapter.verify(app, &headers, forged);
+                assert_eq!(refused, Err(Refused::Signature), "{path}");
+            }
+            assert_eq!(adapter.verify(app, &[], &raw), Err(Refused::Signature));
+        }
+        let stranger = App {
+            client_secret: "another".into(),
+            ..App::default()
+        };
+        let refused = adapter.verify(&stranger, &headers, &raw);
+        assert_eq!(refused, Err(Refused::Signature), "{path}");
+    }
 }

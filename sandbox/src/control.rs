@@ -3,6 +3,8 @@
 //! Their shapes are fixed: acceptance tests that we did not write use them. Bad input is answered
 //! 400 `{"error": "…"}` in words; unknown fields are ignored.
 
+use std::sync::Arc;
+
 use axum::body::Bytes;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
@@ -16,7 +18,7 @@ use serde_json::{Value, json};
 use crate::call::text;
 use crate::deliver::{Delivery, Outcome};
 use crate::faults::Setting;
-use crate::platform::Incoming;
+use crate::platform::{Incoming, Player};
 use crate::serve::Sandbox;
 
 /// The most copies `repeat` may ask for.
@@ -41,6 +43,8 @@ pub(crate) fn router() -> Router<Sandbox> {
         .route("/control/faults", put(set_fault).delete(clear_faults))
         .route("/control/requests", get(requests))
         .route("/control/reset", post(reset))
+        .route("/control/accounts", post(offer))
+        .route("/control/expire", post(expire))
 }
 
 /// Reads a JSON body, whatever its content type says.
@@ -68,15 +72,41 @@ async fn set_hub(State(sandbox): State<Sandbox>, body: Bytes) -> Result<Json<Val
     Ok(Json(json!({"ok": true})))
 }
 
+/// The player that a body names.
+fn player_of<'a>(sandbox: &'a Sandbox, body: &Value) -> Result<&'a Arc<dyn Player>, BadInput> {
+    let platform = body["platform"].as_str().unwrap_or_default();
+    let mut players = sandbox.players.iter();
+    let player = players.find(|player| player.name() == platform);
+    player.ok_or_else(|| BadInput(one_of(sandbox)))
+}
+
+async fn offer(State(sandbox): State<Sandbox>, body: Bytes) -> Result<Json<Value>, BadInput> {
+    let body: Value = parse(&body)?;
+    let player = player_of(&sandbox, &body)?;
+    let id = text(&body["id"])
+        .filter(|id| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit()))
+        .ok_or_else(|| BadInput("id must be an account id, digits only".to_owned()))?;
+    let name = body["name"].as_str().filter(|name| !name.is_empty());
+    let name = name.ok_or_else(|| BadInput("name must be a non-empty string".to_owned()))?;
+    player.offer(&id, name).map_err(BadInput)?;
+    Ok(Json(json!({"ok": true})))
+}
+
+async fn expire(State(sandbox): State<Sandbox>, body: Bytes) -> Result<Json<Value>, BadInput> {
+    sandbox.world.drive();
+    let body: Value = parse(&body)?;
+    let player = player_of(&sandbox, &body)?;
+    let account = text(&body["account"])
+        .filter(|id| !id.is_empty())
+        .ok_or_else(|| BadInput("account must be a string or a number".to_owned()))?;
+    player.expire(&account).map_err(BadInput)?;
+    Ok(Json(json!({"ok": true})))
+}
+
 async fn incoming(State(sandbox): State<Sandbox>, body: Bytes) -> Result<Json<Value>, BadInput> {
     sandbox.world.drive();
     let body: Value = parse(&body)?;
-    let platform = body["platform"].as_str().unwrap_or_default();
-    let player = sandbox
-        .players
-        .iter()
-        .find(|player| player.name() == platform)
-        .ok_or_else(|| BadInput(one_of(&sandbox)))?;
+    let player = player_of(&sandbox, &body)?;
     let incoming = read_incoming(&body).map_err(|missing| BadInput(missing.to_owned()))?;
     let copies = match &body["repeat"] {
         Value::Null => 1,
@@ -114,6 +144,7 @@ fn read_incoming(body: &Value) -> Result<Incoming, &'static str> {
         from_id,
         from_name: name.unwrap_or("Customer").to_owned(),
         text: written.to_owned(),
+        picture: body["picture"] == Value::Bool(true),
     })
 }
 
@@ -189,11 +220,11 @@ async fn front_page() -> Html<&'static str> {
 const FRONT_PAGE: &str = r#"<!doctype html>
 <meta charset="utf-8"><title>Hub sandbox</title>
 <h1>Hub sandbox</h1>
-<p>This server plays the platforms' side of the wire: Facebook Messenger under <code>/v26.0/…</code>,
-the Telegram Bot API under <code>/bot&lt;token&gt;/…</code>. Nothing here reaches the real ones.</p>
+<p>This server plays the platforms' side of the wire: Facebook Messenger, Instagram and WhatsApp under
+<code>/v26.0/…</code>, the Telegram Bot API under <code>/bot&lt;token&gt;/…</code>. Nothing here reaches the real ones.</p>
 <h2>Controls</h2>
 <pre>
-POST   /control/incoming  {"platform","account","from":{"id","name"},"text","repeat"?}   a customer writes
+POST   /control/incoming  {"platform","account","from":{"id","name"},"text","picture"?,"repeat"?}   a customer writes
 GET    /control/sent?platform=&amp;account=                                                what the platforms accepted
 GET    /control/requests                                                               what they were asked
 PUT    /control/faults    {"platform","op","mode","status"?,"retryAfter"?,"times"?,"rate"?,"seed"?}
@@ -204,6 +235,10 @@ PUT    /control/faults    {"platform","op","mode","status"?,"retryAfter"?,"times
 DELETE /control/faults
 POST   /control/reset     forget messages, requests and faults
 PUT    /control/hub       {"base":"http://…"}                                          where webhooks go
+POST   /control/accounts  {"platform","id","name"}                                     Meta's platforms: the next person who connects grants this account
+POST   /control/expire    {"platform","account"}                                       Meta's platforms: its tokens expire
+PUT    /control/instagram {"metadata"?,"tokenSeconds"?}                                whether echoes carry our reference; life of tokens
+POST   /control/whatsapp/failures {"code"}                                             the next message is taken and then fails with this code
 POST   /control/pages     {"id","name"}                                                Facebook: the next person who connects grants this page
 PUT    /control/tokens    {"livesS":3600}                                              Facebook: Page tokens expire, and each exchange ends the one before
 </pre>

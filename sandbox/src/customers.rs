@@ -36,7 +36,7 @@ struct Customer {
     replies: &'static [&'static str],
 }
 
-const CUSTOMERS: [Customer; 5] = [
+const CUSTOMERS: [Customer; 8] = [
     Customer {
         platform: "facebook",
         id: "7214365098123401",
@@ -74,6 +74,36 @@ const CUSTOMERS: [Customer; 5] = [
             "Is https://shop.example/green-set the right page for the whole set?",
         ],
         replies: &["Parfait, merci ☕", "That works for me."],
+    },
+    Customer {
+        platform: "instagram",
+        id: "1284736450912837",
+        name: "Lena Okafor",
+        opens: &[
+            "Saw the green cups in your story 😍 still available?",
+            "Do you have them in white too?",
+        ],
+        replies: &["Yay, ordering tonight!", "Thank you so much 💚"],
+    },
+    Customer {
+        platform: "whatsapp",
+        id: "491701234567",
+        name: "Rosa Lindt",
+        opens: &[
+            "Guten Tag, ist die Reparatur von Auftrag 4711 schon fertig?",
+            "Kann mein Mann sie heute abholen?",
+        ],
+        replies: &["Prima, vielen Dank!", "Dann bis später."],
+    },
+    Customer {
+        platform: "whatsapp",
+        id: "351910000123",
+        name: "Duarte Reis",
+        opens: &[
+            "Hi, do you take part in the market on Sunday?",
+            "Which teas will you bring?",
+        ],
+        replies: &["See you on Sunday 👋"],
     },
     Customer {
         platform: "telegram",
@@ -173,6 +203,7 @@ async fn say(sandbox: &Sandbox, customer: &Customer, text: &str) {
         from_id: customer.id.to_owned(),
         from_name: customer.name.to_owned(),
         text: text.to_owned(),
+        picture: false,
     };
     match player.write(&incoming) {
         Ok(written) => {

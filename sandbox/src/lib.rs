@@ -34,12 +34,16 @@ mod world;
 
 pub use serve::{Sandbox, serve};
 
-/// The Facebook Page that scripted customers write to. Whoever wants to hear them connects it by
-/// naming it in the dialog's URL (`&page=`).
-pub const DEMO_FACEBOOK_PAGE: &str = "104857600998877";
+/// The accounts that scripted customers write to, by platform. Whoever wants to hear them connects
+/// these by naming them in the dialog's URL (`&page=`). Other platforms have one account for all.
+pub const DEMO_ACCOUNTS: [(&str, &str); 3] = [
+    ("facebook", "104857600998877"),
+    ("instagram", "17841478800998877"),
+    ("whatsapp", "205612348998877"),
+];
 
 /// The installation the platforms know: what the hub is configured with on its side.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Options {
     /// Where webhooks go, without the path: `http://127.0.0.1:8000`. Can be changed later.
     pub hub_webhook_base: String,
@@ -47,6 +51,14 @@ pub struct Options {
     pub facebook_app_id: String,
     /// The Meta app's secret; signs webhooks and tokens.
     pub facebook_app_secret: String,
+    /// The Instagram app's id.
+    pub instagram_app_id: String,
+    /// Its secret; signs webhooks and tokens of Instagram.
+    pub instagram_app_secret: String,
+    /// The id of the app that WhatsApp is used with.
+    pub whatsapp_app_id: String,
+    /// Its secret; signs webhooks and tokens of WhatsApp.
+    pub whatsapp_app_secret: String,
     /// The bot's token, `<bot id>:<secret>`.
     pub telegram_bot_token: String,
     /// The bot's user name without `@`.
@@ -63,6 +75,8 @@ impl std::fmt::Debug for Options {
         f.debug_struct("Options")
             .field("hub_webhook_base", &self.hub_webhook_base)
             .field("facebook_app_id", &self.facebook_app_id)
+            .field("instagram_app_id", &self.instagram_app_id)
+            .field("whatsapp_app_id", &self.whatsapp_app_id)
             .field("telegram_bot_username", &self.telegram_bot_username)
             .field("customers", &self.customers)
             .finish_non_exhaustive()

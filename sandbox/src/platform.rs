@@ -5,7 +5,9 @@
 
 pub(crate) mod facebook;
 mod graph;
+mod instagram;
 pub(crate) mod telegram;
+mod whatsapp;
 
 use std::sync::Arc;
 
@@ -26,6 +28,8 @@ pub(crate) struct Incoming {
     pub(crate) from_id: String,
     pub(crate) from_name: String,
     pub(crate) text: String,
+    /// A picture comes with it.
+    pub(crate) picture: bool,
 }
 
 /// What the platform made of a customer's message.
@@ -67,6 +71,16 @@ pub(crate) trait Player: Send + Sync {
     /// A customer writes. The error says what is wrong with the message.
     fn write(&self, incoming: &Incoming) -> Result<Written, String>;
 
+    /// The next person who connects grants this account instead of the default one.
+    fn offer(&self, _id: &str, _name: &str) -> Result<(), String> {
+        Err("accounts of this platform cannot be chosen".to_owned())
+    }
+
+    /// Every token of this account expires.
+    fn expire(&self, _account: &str) -> Result<(), String> {
+        Err("tokens of this platform do not expire".to_owned())
+    }
+
     /// Control routes of this platform alone.
     fn controls(self: Arc<Self>) -> Router {
         Router::new()
@@ -80,6 +94,9 @@ pub(crate) trait Player: Send + Sync {
 pub(crate) fn players(world: &Arc<World>, options: &Options) -> Vec<Arc<dyn Player>> {
     vec![
         Arc::new(telegram::Bot::new(world, options)),
+        Arc::new(instagram::Direct::new(world, options)),
+        Arc::new(whatsapp::Cloud::new(world, options)),
+        // Takes every Graph call that names no other product.
         Arc::new(facebook::Messenger::new(world, options)),
     ]
 }

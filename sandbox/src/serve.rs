@@ -101,6 +101,9 @@ impl Sandbox {
         let stop = self.world.stop.clone();
         // Also when this future is dropped instead of finished.
         let _stops_everything = stop.clone().drop_guard();
+        if let Ok(address) = listener.local_addr() {
+            let _ = self.world.address.set(format!("http://{address}"));
+        }
         if self.customers {
             tokio::spawn(customers::write_now_and_then(self.clone()));
         }

@@ -12,6 +12,11 @@ pub(crate) fn hmac_hex(key: &[u8], message: &[u8]) -> String {
     hex::encode(mac.finalize().into_bytes())
 }
 
+/// The SHA-256 digest of these bytes.
+pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
 /// The hash of Telegram's login widget over these fields, whatever their order.
 pub(crate) fn widget_hash(bot_token: &str, fields: &[(&str, String)]) -> String {
     let mut lines: Vec<String> = fields

@@ -1,5 +1,6 @@
 //! What every player shares: the faults, the ledger, the way to the hub, and fresh ids.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use tokio_util::sync::CancellationToken;
@@ -15,6 +16,8 @@ pub(crate) struct World {
     pub(crate) courier: Courier,
     /// Cancelled when the sandbox stops; everything in the background listens.
     pub(crate) stop: CancellationToken,
+    /// Where the sandbox itself is reached, for the URLs platforms hand out.
+    pub(crate) address: OnceLock<String>,
     born_us: u64,
     made: AtomicU64,
     /// When somebody last used a control route, in milliseconds since 1970; 0 for never.
@@ -33,10 +36,20 @@ impl World {
             ledger: Ledger::new(),
             courier: Courier::new(hub_webhook_base)?,
             stop: CancellationToken::new(),
+            address: OnceLock::new(),
             born_us,
             made: AtomicU64::new(0),
             driven_ms: AtomicI64::new(0),
         })
+    }
+
+    /// A URL at the sandbox itself.
+    pub(crate) fn url(&self, path: &str) -> String {
+        let address = self
+            .address
+            .get()
+            .map_or("http://127.0.0.1", String::as_str);
+        format!("{address}{path}")
     }
 
     /// Notes that somebody drives the sandbox by hand or by script.

@@ -47,7 +47,8 @@ pub struct Page<T> {
 
 /// Messages a client lists (`MessageRow::is_listed`). Written so that the planner sees the thread
 /// index's condition in it.
-const LISTED: &str = "state <> 'placeholder' AND NOT (state = 'failed' AND attempts <= 1)";
+const LISTED: &str = "state <> 'placeholder' \
+     AND NOT (state = 'failed' AND attempts <= 1 AND failure IS DISTINCT FROM 'undelivered')";
 
 fn live(shard: Shard, projection: Projection) -> SimpleExpr {
     Expr::cust_with_values(

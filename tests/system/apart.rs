@@ -127,7 +127,7 @@ pub async fn play(port: u16, hub: &str) {
         telegram_bot_token: "7100000001:unused".to_owned(),
         telegram_bot_username: "unused_bot".to_owned(),
         telegram_webhook_secret: "unused".to_owned(),
-        customers: false,
+        ..hub_sandbox::Options::default()
     })
     .expect("a sandbox");
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await;

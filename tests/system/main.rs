@@ -10,6 +10,7 @@ mod garbage;
 mod live;
 mod looking;
 mod operating;
+mod platforms;
 mod replay;
 mod roles;
 mod soak;

@@ -21,7 +21,7 @@ use hub_domain::envelope::Append;
 use hub_domain::event::{Event, MessageQueued, MessageType, Thread};
 use hub_domain::id::{AccountId, ConversationId, Key, MessageId, Place, UserId};
 use hub_domain::limits::{IDEMPOTENCY_KEY_BYTES_MAX, MESSAGE_TEXT_CHARS_MAX};
-use hub_domain::platform::{Platform, adapter};
+use hub_domain::platform::{Platform, TextUnit, adapter};
 use hub_domain::text;
 use hub_store::Store;
 use hub_store::append::Appended;
@@ -244,8 +244,12 @@ impl Wanted {
         }
         let length = text::length(&self.text, can.text_unit);
         if length > can.text_max {
+            let unit = match can.text_unit {
+                TextUnit::CodePoints | TextUnit::Utf16 => "characters",
+                TextUnit::Bytes => "bytes",
+            };
             return Err(unsendable(format!(
-                "The message is too long for {platform}: {length} of at most {} characters",
+                "The message is too long for {platform}: {length} of at most {} {unit}",
                 can.text_max
             )));
         }
@@ -447,6 +451,7 @@ fn failure(row: &message::Model) -> Problem {
         "outside_window" => unsendable(
             "The platform's time for replying is over: the other side has to write first",
         ),
+        "undelivered" => unsendable("The platform could not deliver this message"),
         "reconnect" => unsendable(RECONNECT),
         "disconnected" => unsendable("The account was disconnected before the message was sent"),
         _ => Problem::new(

@@ -190,6 +190,7 @@ async fn the_platforms_refusal_is_the_answer_and_never_401() {
         (FailureClass::OutsideWindow, 422, false),
         (FailureClass::Reconnect, 422, false),
         (FailureClass::Disconnected, 422, false),
+        (FailureClass::Undelivered, 422, false),
         (FailureClass::Exhausted, 502, true),
         (FailureClass::Temporary, 502, true),
         (FailureClass::RateLimited, 502, true),

@@ -25,6 +25,18 @@ fn development_needs_nothing_and_keeps_its_secrets() {
     assert_eq!(telegram.bot_username, "northwind_desk_bot");
     assert_eq!(telegram.api_base, "http://127.0.0.1:8100");
 
+    for platform in [Platform::Instagram, Platform::Whatsapp] {
+        assert_eq!(dev.app(platform).api_base, "http://127.0.0.1:8100");
+        assert!(!dev.app(platform).client_secret.is_empty());
+    }
+    let own = [
+        ("HUB_DATA_DIR", dir.as_str()),
+        ("INSTAGRAM_LOGIN", "instagram"),
+    ];
+    let own = Settings::for_dev(env(&own)).unwrap();
+    let played = own.app(Platform::Instagram).token_base;
+    assert_eq!(played, "http://127.0.0.1:8100");
+
     let file = std::path::Path::new(&dir).join("secrets.toml");
     let mode = std::fs::metadata(&file).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);

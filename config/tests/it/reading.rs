@@ -281,3 +281,22 @@ fn a_budget_is_calls_and_seconds() {
         assert!(said.contains("HUB_BUDGET_TEAMS"), "{said}");
     }
 }
+
+#[test]
+fn each_login_of_instagram_has_its_hosts() {
+    let app = |pairs: &[(&str, &str)]| load(pairs).app(Platform::Instagram);
+    let linked = app(&[]);
+    assert_eq!(linked.api_base, "https://graph.facebook.com");
+    assert_eq!(linked.dialog_base, "https://www.facebook.com");
+    assert_eq!(linked.token_base, "");
+    let own = app(&[("INSTAGRAM_LOGIN", "instagram")]);
+    assert_eq!(own.api_base, "https://graph.instagram.com");
+    assert_eq!(own.dialog_base, "https://www.instagram.com");
+    assert_eq!(own.token_base, "https://api.instagram.com");
+    let elsewhere = [
+        ("INSTAGRAM_LOGIN", "instagram"),
+        ("INSTAGRAM_API_BASE", "http://127.0.0.1:1"),
+    ];
+    assert_eq!(app(&elsewhere).api_base, "http://127.0.0.1:1");
+    assert!(sentence(&[("INSTAGRAM_LOGIN", "myspace")]).contains("facebook or instagram"));
+}

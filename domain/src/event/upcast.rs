@@ -22,17 +22,32 @@ pub struct Upcast {
 }
 
 /// Every step there is.
-pub const UPCASTS: &[Upcast] = &[Upcast {
-    kind: "SessionRevoked",
-    from: 1,
-    up: logout_was_the_only_reason,
-}];
+pub const UPCASTS: &[Upcast] = &[
+    Upcast {
+        kind: "SessionRevoked",
+        from: 1,
+        up: logout_was_the_only_reason,
+    },
+    Upcast {
+        kind: "SendFailed",
+        from: 1,
+        up: nothing_failed_after_it_was_sent,
+    },
+];
 
 /// Schema 2 has more reasons, and nothing else is new.
 fn logout_was_the_only_reason(value: Value) -> Result<Value, serde_json::Error> {
     match value.get("reason").and_then(Value::as_str) {
         Some("logout") => Ok(value),
         _ => Err(serde_json::Error::custom("schema 1 knows only logout")),
+    }
+}
+
+/// Schema 2 has a class for what the platform had taken, and nothing else is new.
+fn nothing_failed_after_it_was_sent(value: Value) -> Result<Value, serde_json::Error> {
+    match value.get("class").and_then(Value::as_str) {
+        Some("undelivered") => Err(serde_json::Error::custom("schema 1 knows no undelivered")),
+        _ => Ok(value),
     }
 }
 
@@ -147,6 +162,18 @@ mod tests {
         let refused = read(1, "reuse").unwrap_err();
         assert!(matches!(refused, ReadError::Malformed { schema: 1, .. }));
         assert!(read(2, "reuse").is_ok());
+    }
+
+    #[test]
+    fn a_send_of_schema_1_did_not_fail_after_it_was_sent() {
+        let read = |schema, class: &str| {
+            let payload = json!({ "class": class }).to_string();
+            read_as::<Value>(UPCASTS, "SendFailed", schema, 2, &payload)
+        };
+        let permanent = json!({ "class": "permanent" });
+        assert_eq!(read(1, "permanent").unwrap(), permanent);
+        assert!(read(1, "undelivered").is_err());
+        assert!(read(2, "undelivered").is_ok());
     }
 
     #[test]

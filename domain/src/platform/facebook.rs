@@ -5,7 +5,6 @@
 //! so an unclear send settles itself. The dialect is Graph's; what Instagram and WhatsApp share of
 //! it is in [`super::meta`].
 
-mod attachment;
 mod connect;
 mod history;
 mod send;
@@ -30,9 +29,6 @@ use crate::secret::Secret;
 
 /// The document says "less than 2000 characters".
 const TEXT_MAX: usize = 1999;
-
-/// Threads of plugin guests, who have a reference of ours instead of a page-scoped id.
-const GUEST: &str = "user_ref:";
 
 /// What webhooks missed comes within this time. A sweep of a quiet Page is one call, and one that
 /// has all its hands full takes 25 of the 200 an hour.
@@ -93,11 +89,11 @@ impl Adapter for Messenger {
         state: &str,
         _: Option<&Secret>,
     ) -> Result<String, ConnectError> {
-        connect::authorize(app, state)
+        meta::pages::authorize(&connect::PAGES, app, state)
     }
 
     fn connect(&self, app: &App, grant: Grant) -> Box<dyn ConnectFlow> {
-        Box::new(connect::Flow::new(app, grant))
+        Box::new(meta::pages::Flow::new(&connect::PAGES, app, grant))
     }
 
     fn revoke(&self, app: &App, credentials: &Credentials) -> Vec<HttpRequest> {

@@ -147,6 +147,8 @@ pub enum ContentKind {
     Action,
     /// A structured template.
     Template,
+    /// A basket somebody wants to buy.
+    Order,
     /// Something the hub cannot show; never dropped.
     Unsupported,
 }
@@ -186,6 +188,9 @@ pub struct Fact {
     pub conversation: Option<String>,
     /// The platform's id of the thread inside the account: what names the hub's conversation.
     pub thread: Option<String>,
+    /// Other ids the platform has for the same thread, which may be the ones we wrote to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
     /// The platform's id of who wrote or acted.
     pub sender: Option<String>,
     /// Their display name, when the payload carries it.
@@ -242,6 +247,7 @@ impl Fact {
             account: None,
             conversation: None,
             thread: None,
+            aliases: Vec::new(),
             sender: None,
             sender_name: None,
             thread_name: None,

@@ -1,10 +1,14 @@
 //! What Meta's products share: the webhook handshake and signature, Graph URLs, and how Graph says
-//! that a call failed.
+//! that a call failed. The webhooks of Messenger and Instagram are in `messaging.rs`, their
+//! attachments in `attachment.rs`, connecting through a person's Pages in `pages.rs`.
 //!
 //! Graph answers most failures with HTTP 400 whatever the class, so the code decides first, then
 //! the subcode, then the status. An answer with a Graph error means the call was not carried out; a
 //! server error without one (a proxy's page) leaves that open.
 
+mod attachment;
+pub mod messaging;
+pub mod pages;
 pub mod sweep;
 
 use std::time::Duration;
@@ -14,12 +18,9 @@ use serde_json::Value;
 
 use super::call::{CallFailure, Tokens};
 use super::http::{HttpRequest, HttpResponse, TransportError};
-use super::{App, Handshake, Headers, Refused, SendOutcome, wire};
+use super::{App, Handshake, Headers, Refused, SendOutcome, outcome, wire};
 use crate::secret::Secret;
 use crate::signature;
-
-/// The longest wait taken from an answer. The platform's windows are a day at most.
-const WAIT_S_MAX: u64 = 24 * 3600;
 
 /// Answers the GET that verifies a webhook subscription.
 pub fn handshake(app: &App, query: &[(String, String)]) -> Handshake {
@@ -110,6 +111,8 @@ impl GraphError {
 pub enum Class {
     /// Too many calls: wait as long as the usage headers say.
     Throttled,
+    /// Too many calls of a kind the headers say nothing about: wait this long.
+    Later(Duration),
     /// Temporary trouble.
     Backoff,
     /// The authorisation is gone.
@@ -162,7 +165,9 @@ pub fn exchanged(answer: &Result<HttpResponse, TransportError>) -> Result<Tokens
     if let Some(error) = GraphError::read(answer) {
         let (class, reason) = (class(&error, answer.status), error.reason);
         return Err(match (class, wait(answer)) {
-            (Class::Throttled, Some(wait)) => CallFailure::RetryAfter { wait, reason },
+            (Class::Later(wait), _) | (Class::Throttled, Some(wait)) => {
+                CallFailure::RetryAfter { wait, reason }
+            }
             (Class::Throttled | Class::Backoff, _) => CallFailure::Backoff { reason },
             (Class::Reconnect, _) => CallFailure::Reconnect { reason },
             (Class::OutsideWindow | Class::Permanent, _) => CallFailure::Permanent { reason },
@@ -193,8 +198,7 @@ pub fn wait(answer: &HttpResponse) -> Option<Duration> {
         .flat_map(wire::items)
         .filter_map(|usage| wire::count(&usage["estimated_time_to_regain_access"]));
     let seconds = minutes.map(|minutes| minutes.saturating_mul(60));
-    let asked = wire::retry_after_s(answer).or_else(|| seconds.max())?;
-    (asked > 0).then(|| Duration::from_secs(asked.min(WAIT_S_MAX)))
+    outcome::wait(wire::retry_after_s(answer).or_else(|| seconds.max()))
 }
 
 /// A time in Graph's own format: the offset without a colon, which is not RFC 3339.
@@ -210,49 +214,64 @@ pub fn send_outcome(
     accepted: fn(&Value) -> Option<String>,
     special: fn(&GraphError) -> Option<Class>,
 ) -> SendOutcome {
-    let answer = match answer {
-        Ok(answer) => answer,
-        Err(TransportError::NotSent) => {
-            return SendOutcome::Backoff {
-                reason: "Graph could not be reached".into(),
-            };
+    outcome::of("Graph", answer, |answer| {
+        if let Some(error) = GraphError::read(answer) {
+            let class = special(&error).unwrap_or_else(|| class(&error, answer.status));
+            return Some(refused(class, answer, error.reason));
         }
-        Err(TransportError::Unclear) => {
-            return SendOutcome::Unclear {
-                reason: "the connection broke before an answer".into(),
-            };
-        }
-    };
-    if let Some(error) = GraphError::read(answer) {
-        let class = special(&error).unwrap_or_else(|| class(&error, answer.status));
-        return outcome(class, answer, error.reason);
-    }
-    let reason = format!("HTTP {} without a Graph answer", answer.status);
-    match answer.status {
-        200..=299 => match accepted(&answer.json()) {
-            Some(platform_message_id) => SendOutcome::Sent {
+        match answer.status {
+            200..=299 => accepted(&answer.json()).map(|platform_message_id| SendOutcome::Sent {
                 platform_message_id,
-            },
-            None => SendOutcome::Unclear { reason },
-        },
-        429 => outcome(Class::Throttled, answer, reason),
-        // 408 tells that somebody in between gave up waiting, not what happened behind.
-        400..=499 if answer.status != 408 => SendOutcome::Backoff { reason },
-        _ => SendOutcome::Unclear { reason },
-    }
+            }),
+            429 => {
+                let reason = "HTTP 429 without a Graph answer".to_owned();
+                Some(refused(Class::Throttled, answer, reason))
+            }
+            _ => None,
+        }
+    })
 }
 
-fn outcome(class: Class, answer: &HttpResponse, reason: String) -> SendOutcome {
+fn refused(class: Class, answer: &HttpResponse, reason: String) -> SendOutcome {
     match class {
         Class::Throttled => match wait(answer) {
             Some(wait) => SendOutcome::RetryAfter { wait, reason },
             None => SendOutcome::Backoff { reason },
+        },
+        Class::Later(least) => SendOutcome::RetryAfter {
+            wait: wait(answer).map_or(least, |asked| asked.max(least)),
+            reason,
         },
         Class::Backoff => SendOutcome::Backoff { reason },
         Class::Reconnect => SendOutcome::Reconnect { reason },
         Class::OutsideWindow => SendOutcome::OutsideWindow { reason },
         Class::Permanent => SendOutcome::Permanent { reason },
     }
+}
+
+/// How a call that is no send failed; `None` for a success.
+pub fn call_failure(answer: &Result<HttpResponse, TransportError>) -> Option<CallFailure> {
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(_) => {
+            let reason = "Graph could not be reached".to_owned();
+            return Some(CallFailure::Backoff { reason });
+        }
+    };
+    let Some(error) = GraphError::read(answer) else {
+        let reason = format!("HTTP {} without a Graph answer", answer.status);
+        return (!answer.is_success()).then_some(CallFailure::Backoff { reason });
+    };
+    let reason = error.reason.clone();
+    Some(match class(&error, answer.status) {
+        Class::Throttled | Class::Later(_) => match wait(answer) {
+            Some(wait) => CallFailure::RetryAfter { wait, reason },
+            None => CallFailure::Backoff { reason },
+        },
+        Class::Backoff => CallFailure::Backoff { reason },
+        Class::Reconnect => CallFailure::Reconnect { reason },
+        Class::OutsideWindow | Class::Permanent => CallFailure::Permanent { reason },
+    })
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Table;
 use crate::envelope::Recorded;
-use crate::event::{Event, MessageType, PlatformMessage, Receipt, Sealed, Thread};
+use crate::event::{Event, FailureClass, MessageType, PlatformMessage, Receipt, Sealed, Thread};
 use crate::id::{AccountId, ConversationId, MessageId, UserId, message_id};
 use crate::platform::Platform;
 
@@ -188,7 +188,7 @@ impl MessageRow {
     pub fn is_listed(&self) -> bool {
         match self.state {
             State::Placeholder => false,
-            State::Failed => self.attempts > 1,
+            State::Failed => self.attempts > 1 || self.is_undelivered(),
             State::Received
             | State::Observed
             | State::Queued
@@ -197,6 +197,12 @@ impl MessageRow {
             | State::Sent
             | State::Uncertain => true,
         }
+    }
+
+    /// Whether the platform had it and could not deliver it. Nothing a worker says changes that.
+    pub fn is_undelivered(&self) -> bool {
+        self.state == State::Failed
+            && self.failure.as_deref() == Some(FailureClass::Undelivered.name())
     }
 
     /// Whether it counts as unread in this conversation.

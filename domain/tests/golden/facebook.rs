@@ -1,10 +1,10 @@
 //! Facebook's payloads, note by note.
 
 use hub_domain::platform::fact::{ContentKind, Direction, Fact, FactKind};
-use hub_domain::platform::{Platform, Refused, adapter};
+use hub_domain::platform::{Platform, adapter};
 use serde_json::json;
 
-use crate::{app, fixture, fixtures, kinds, section};
+use crate::{app, fixture, kinds};
 
 const PAGE: &str = "104857600112233";
 const PERSON: &str = "7214365098123401";
@@ -49,33 +49,7 @@ fn mid(number: u32) -> Option<String> {
 
 #[test]
 fn every_signature_and_size_in_the_index() {
-    let messenger = adapter(Platform::Facebook).unwrap();
-    let all = fixtures(Platform::Facebook);
-    assert_eq!(all.len(), 25);
-    for (path, raw) in all {
-        let section = section(Platform::Facebook, &path);
-        let (_, rest) = section.split_once("X-Hub-Signature-256: ").unwrap();
-        let (signature, rest) = rest.split_once('`').unwrap();
-        assert!(
-            rest.starts_with(&format!(" ({} bytes)", raw.len())),
-            "{path}"
-        );
-        let headers = [("x-hub-signature-256".to_owned(), signature.to_owned())];
-        assert_eq!(messenger.verify(&app(), &headers, &raw), Ok(()), "{path}");
-        let mut longer = raw.clone();
-        longer.push(b'\n');
-        assert_eq!(
-            messenger.verify(&app(), &headers, &longer),
-            Err(Refused::Signature)
-        );
-        let value: serde_json::Value = serde_json::from_slice(&raw).unwrap();
-        let again = value.to_string();
-        assert_eq!(
-            messenger.verify(&app(), &headers, again.as_bytes()),
-            Err(Refused::Signature)
-        );
-        assert_eq!(messenger.verify(&app(), &[], &raw), Err(Refused::Signature));
-    }
+    crate::signatures(Platform::Facebook, &[app()]);
 }
 
 #[test]

@@ -100,8 +100,10 @@ fn damaged_payloads_never_panic() {
         .unwrap_or(1);
     println!("HUB_SEED={seed}");
     let mut app = app();
-    for platform in [Platform::Facebook, Platform::Telegram] {
-        let adapter = adapter(platform).unwrap();
+    for platform in Platform::ALL {
+        let Some(adapter) = adapter(platform) else {
+            continue;
+        };
         for (path, raw) in fixtures(platform) {
             let mut dice = Dice(seed);
             for round in 0..ROUNDS {
@@ -144,32 +146,54 @@ fn damaged_payloads_never_panic() {
     }
 }
 
+/// What an item may be broken into.
+fn broken_items() -> [String; 7] {
+    [
+        "null".to_owned(),
+        "7".to_owned(),
+        "[]".to_owned(),
+        r#"{"message":null}"#.to_owned(),
+        "1e999".to_owned(),
+        r#""\ud800""#.to_owned(),
+        nested(9_999),
+    ]
+}
+
 #[test]
 fn damage_to_one_item_spares_its_neighbours() {
-    let body = |broken: &str| {
-        format!(
-            r#"{{"object":"page","entry":[{{"id":"1","time":1,"messaging":[{broken},
-            {{"sender":{{"id":"2"}},"recipient":{{"id":"1"}},"timestamp":1,
-            "message":{{"mid":"m","text":"x"}}}}]}}]}}"#
-        )
-    };
-    let messenger = adapter(Platform::Facebook).unwrap();
-    for broken in [
-        "null",
-        "7",
-        "[]",
-        r#"{"message":null}"#,
-        "1e999",
-        r#""\ud800""#,
-        &nested(9_999),
+    for (platform, object) in [
+        (Platform::Facebook, "page"),
+        (Platform::Instagram, "instagram"),
     ] {
-        let facts = messenger
-            .translate(&app(), None, body(broken).as_bytes())
-            .unwrap();
-        assert_eq!(
-            crate::kinds(&facts),
-            ["unknown", "message.received"],
-            "{broken:.20}"
+        let adapter = adapter(platform).unwrap();
+        for broken in broken_items() {
+            let body = format!(
+                r#"{{"object":"{object}","entry":[{{"id":"1","time":1,"messaging":[{broken},
+                {{"sender":{{"id":"2"}},"recipient":{{"id":"1"}},"timestamp":1,
+                "message":{{"mid":"m","text":"x"}}}}]}}]}}"#
+            );
+            let facts = adapter.translate(&app(), None, body.as_bytes()).unwrap();
+            let expected = ["unknown", "message.received"];
+            assert_eq!(crate::kinds(&facts), expected, "{broken:.20}");
+        }
+    }
+}
+
+#[test]
+fn damage_to_one_message_or_change_spares_its_neighbours_at_whatsapp() {
+    let adapter = adapter(Platform::Whatsapp).unwrap();
+    let message = r#"{"from":"49","id":"m","timestamp":"1","type":"text","text":{"body":"x"}}"#;
+    let number = r#""metadata":{"phone_number_id":"1"}"#;
+    for broken in broken_items() {
+        let body = format!(
+            r#"{{"object":"whatsapp_business_account","entry":[{{"id":"1","changes":[{broken},
+            {{"field":"messages","value":{{{number},"statuses":[{broken}],
+            "messages":[{broken},{message}]}}}}]}}]}}"#
         );
+        let facts = adapter.translate(&app(), None, body.as_bytes()).unwrap();
+        let known = facts.iter().filter(|fact| fact.kind.name() != "unknown");
+        let known: Vec<_> = known.map(|fact| fact.text.as_deref()).collect();
+        assert_eq!(known, [Some("x")], "{broken:.20}");
+        assert!(facts.len() > 1, "what is broken is counted");
     }
 }

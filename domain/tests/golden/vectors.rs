@@ -33,6 +33,67 @@ fn meta_signatures() {
     );
 }
 
+/// Instagram's and WhatsApp's own vectors, in the order of their documents: the body, its size, its
+/// signature, that of the same JSON serialised again, that of nothing, a token with its proof, a
+/// signed request and whom it names.
+const SIBLINGS: [[&str; 10]; 2] = [
+    [
+        "a1b2c3d4e5f60718293a4b5c6d7e8f90",
+        r#"{"object":"instagram","entry":[{"time":1791205200700,"id":"17841478800123456","messaging":[{"sender":{"id":"1284736450912837"},"recipient":{"id":"17841478800123456"},"timestamp":1791205200000,"message":{"mid":"aWdfVECTOR1","text":"Z\u00fcrich? \u2728"}}]}]}"#,
+        "257",
+        "sha256=3893fb97dfeaff3d253fdcf68f5c1648a77605b89be4160125226f6ed4f4ab71",
+        "sha256=c0c3fe934a26a241d6c9644fee4c8d1d4038d17a60a6bcc875bbb4d155bdfc17",
+        "sha256=1fe95ce19907e21ce98abb3d7a0e4ca2c94dd9b673cf34aac7c71bceb3d88dcc",
+        "IGAAexampleUserToken",
+        "dd3f1292371ec5fc85401b0790e18318fcb33043af94edd68f09bfb0fd0ef7d1",
+        "KbbWeHspaZU6uAXNWLr2pvcJKwMp3Px9Xvx_mSXoe48.eyJ1c2VyX2lkIjoiMjYyNjMwMDAwMDAwMDAwMDEiLCJhbGdvcml0aG0iOiJITUFDLVNIQTI1NiIsImlzc3VlZF9hdCI6MTc5MTIwMTYwMCwiZXhwaXJlcyI6MTc5MTIwNTIwMH0",
+        "26263000000000001",
+    ],
+    [
+        "7c4a8d09ca3762af61e59520943dc264",
+        r#"{"object":"whatsapp_business_account","entry":[{"id":"102930475610293","changes":[{"value":{"messaging_product":"whatsapp","metadata":{"display_phone_number":"4930555550123","phone_number_id":"205612348765432"},"contacts":[{"profile":{"name":"Mira Q"},"wa_id":"491701234567","user_id":"DE.4Kq9Zr71Lm20Xc83Vb"}],"messages":[{"from":"491701234567","from_user_id":"DE.4Kq9Zr71Lm20Xc83Vb","id":"wamid.VECTOR1","timestamp":"1791208800","text":{"body":"Gr\u00fc\u00dfe \ud83d\udc4b"},"type":"text"}]},"field":"messages"}]}]}"#,
+        "518",
+        "sha256=a6f1ae5e96c6dafe7d7c6c2e0dbcbb029a0ebe29b39094314911dbdacbf4300a",
+        "sha256=83c5b14407524dbe6def81b48f042dd7c7c2c45d4904cd6d9fe840ee8c569fc6",
+        "sha256=61d437b85edd4b0ead9216ce12a00aca6a6d5d36b019b9704bef670defb6b6d1",
+        "EAAJBexampleBusinessToken",
+        "8af7163bdb7872f8af10e54f68253c90c78b247fb9306e8778659c6f6f1c6334",
+        "CNK7FNbfxFwEbAG4pVSvYO-4wakl3-5267uuy-i9tF0.eyJ1c2VyX2lkIjoiMTAxNTgwMDAwMDAwMDAwMDEiLCJhbGdvcml0aG0iOiJITUFDLVNIQTI1NiIsImlzc3VlZF9hdCI6MTc5MTIwMTYwMCwiZXhwaXJlcyI6MTc5MTIwNTIwMH0",
+        "10158000000000001",
+    ],
+];
+
+#[test]
+fn meta_vectors_of_instagram_and_whatsapp() {
+    for vector in SIBLINGS {
+        let [
+            secret,
+            body,
+            size,
+            signed,
+            again,
+            nothing,
+            token,
+            proof,
+            request,
+            user,
+        ] = vector;
+        let body = body.as_bytes();
+        assert_eq!(body.len().to_string(), size);
+        assert_eq!(signature::meta_sign(secret, body), signed);
+        assert_eq!(signature::meta_sign(secret, b""), nothing);
+        let accepted = |header: &str, body: &[u8]| {
+            signature::meta(Some(header), body, &secret.into(), &none())
+        };
+        assert!(accepted(signed, body));
+        assert!(!accepted(again, body));
+        assert!(!accepted(signed, &[body, b"\n"].concat()));
+        assert_eq!(signature::appsecret_proof(secret, token), proof);
+        let request = signature::signed_request(request, &secret.into(), &none()).unwrap();
+        assert_eq!(request.user_id, user);
+    }
+}
+
 #[test]
 fn meta_negative_cases() {
     let accepted = |header: &str, body: &str| {

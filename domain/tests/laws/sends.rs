@@ -1,6 +1,6 @@
 //! Sends: the platform's word that it has the message is the last one.
 
-use hub_domain::event::Event;
+use hub_domain::event::{Event, FailureClass};
 use hub_domain::projection::inbox::State;
 use proptest::prelude::*;
 
@@ -100,6 +100,41 @@ proptest! {
         };
         prop_assert_eq!(row.state, expected);
         prop_assert_eq!(row.retry_at.is_some(), matches!(expected, State::Delayed | State::Uncertain));
+    }
+}
+
+/// Whenever the platform says that it could not deliver a message, that is the last word about it.
+#[test]
+fn what_was_taken_and_did_not_arrive_has_failed_whoever_says_more() {
+    let lost: Event = hub_domain::event::SendFailed {
+        user: crate::history::USER,
+        conversation: crate::history::conversation(0),
+        message: own(0, N),
+        class: FailureClass::Undelivered,
+        reason: "gone".to_owned(),
+    }
+    .into();
+    let retried: Event = hub_domain::event::SendUncertain {
+        user: crate::history::USER,
+        conversation: crate::history::conversation(0),
+        message: own(0, N),
+        attempt: 1,
+        reason: "silence".to_owned(),
+        settle_by: crate::history::at(9),
+    }
+    .into();
+    for order in [
+        [sent(0, N), lost.clone(), retried.clone()],
+        [lost.clone(), sent(0, N), retried.clone()],
+        [lost.clone(), retried, sent(0, N)],
+    ] {
+        let events = [&[queued(0, N)][..], &order].concat();
+        let rows = Rows::of(&recorded(&events));
+        let row = &rows.messages[&own(0, N)];
+        assert_eq!(row.state, State::Failed);
+        assert_eq!(row.failure_reason.as_deref(), Some("gone"));
+        assert_eq!(row.platform_message_id, Some(platform_id(N)));
+        assert!(row.is_listed(), "its sender was told that it left");
     }
 }
 

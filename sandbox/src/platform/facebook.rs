@@ -7,13 +7,12 @@
 //! (a send fault with status 403 says what the platform would), media uploads, the inbox folders.
 
 mod fetch;
-mod login;
 mod send;
 mod webhook;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::State;
@@ -24,14 +23,13 @@ use axum::{Json, Router};
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
-use super::graph::{self, Answer, GraphError, Token};
+use super::graph::{self, Answer, GraphError, Kind, Login, Product, Token};
 use super::{Incoming, Player, Written};
 use crate::Options;
 use crate::call::{Call, text};
 use crate::control::{BadInput, parse};
 use crate::faults::{Fault, Op};
 use crate::ledger::hold;
-use crate::sign::hmac_hex;
 use crate::world::World;
 
 /// The name of this platform.
@@ -40,30 +38,21 @@ const NAME: &str = "facebook";
 const DEFAULT_PAGE: (&str, &str) = ("104857600112233", "Teapots");
 /// The Page of the demo, where the scripted customers write: they never disturb whoever connects
 /// the default one.
-const DEMO_PAGE: (&str, &str) = (crate::DEMO_FACEBOOK_PAGE, "Northwind Teapots");
+const DEMO_PAGE: (&str, &str) = (crate::DEMO_ACCOUNTS[0].1, "Northwind Teapots");
+/// What the person agrees to.
+const SCOPES: [&str; 5] = [
+    "pages_show_list",
+    "pages_messaging",
+    "pages_manage_metadata",
+    "pages_read_engagement",
+    "public_profile",
+];
 /// How long a hanging platform keeps the hub waiting.
 const HANG: Duration = Duration::from_secs(60);
 
-/// A person's agreement, waiting to be exchanged for a token.
-struct Code {
-    redirect_uri: String,
-    page: String,
-    grant: String,
-    issued: Instant,
-}
-
 /// What the platform remembers.
+#[derive(Default)]
 struct Memory {
-    /// Page id to name.
-    pages: BTreeMap<String, String>,
-    /// Pages the next people who connect will choose, in order.
-    choices: VecDeque<String>,
-    codes: HashMap<String, Code>,
-    revoked: BTreeSet<String>,
-    /// Seconds that exchanged Page tokens live, when `PUT /control/tokens` made them expire.
-    page_tokens_live_s: Option<u64>,
-    /// When the tokens of a grant end.
-    ends: HashMap<String, Instant>,
     /// Page id to subscribed fields.
     subscriptions: BTreeMap<String, String>,
     /// Page-scoped user id to name.
@@ -74,30 +63,19 @@ struct Memory {
 /// The player.
 pub(crate) struct Messenger {
     world: Arc<World>,
-    app_id: String,
-    app_secret: String,
+    login: Login,
     state: Mutex<Memory>,
 }
 
 impl Messenger {
-    /// The platform with one Page.
+    /// The platform with two Pages.
     pub(crate) fn new(world: &Arc<World>, options: &Options) -> Self {
-        let pages = [DEFAULT_PAGE, DEMO_PAGE].map(|(id, name)| (id.to_owned(), name.to_owned()));
+        let app = (&*options.facebook_app_id, &*options.facebook_app_secret);
+        let pages = [DEFAULT_PAGE, DEMO_PAGE];
         Self {
             world: Arc::clone(world),
-            app_id: options.facebook_app_id.clone(),
-            app_secret: options.facebook_app_secret.clone(),
-            state: Mutex::new(Memory {
-                pages: BTreeMap::from(pages),
-                choices: VecDeque::new(),
-                codes: HashMap::new(),
-                revoked: BTreeSet::new(),
-                page_tokens_live_s: None,
-                ends: HashMap::new(),
-                subscriptions: BTreeMap::new(),
-                people: BTreeMap::new(),
-                threads: BTreeMap::new(),
-            }),
+            login: Login::new(world, Product::Messenger, app, &pages),
+            state: Mutex::default(),
         }
     }
 
@@ -105,40 +83,42 @@ impl Messenger {
         hold(&self.state)
     }
 
-    /// A Page's name. Pages made before a restart are still there, only their names are forgotten.
     fn page_name(&self, page: &str) -> String {
-        let known = self.state().pages.get(page).cloned();
-        known.unwrap_or_else(|| format!("Page {page}"))
+        self.login.name(page)
     }
 
-    /// Whose token a call carries, or the platform's refusal.
     fn bearer(&self, call: &Call) -> Result<Token, GraphError> {
-        let param = call.param("access_token");
-        let Some(given) = call.bearer().map(str::to_owned).or(param) else {
-            let words = "An active access token must be used to query information about the \
-                         current user.";
-            return Err(GraphError::new(2500, words));
-        };
-        let token = Token::read(&self.app_secret, &given).ok_or_else(|| {
-            let words = "Invalid OAuth access token - Cannot parse access token";
-            GraphError::new(190, words)
-        })?;
-        if self.state().revoked.contains(&token.grant) {
-            let words = "Error validating access token: The user has not authorized application.";
-            return Err(GraphError::new(190, words).sub(458));
+        self.login.bearer(call)
+    }
+
+    /// The Pages the person granted: the one chosen in the dialog.
+    fn accounts(&self, call: &Call) -> Answer {
+        let token = self.bearer(call)?;
+        if token.kind == Kind::Page {
+            let words = "(#100) Tried accessing nonexisting field (accounts) on node type (Page)";
+            return Err(GraphError::new(100, words));
         }
-        let end = self.state().ends.get(&token.grant).copied();
-        if end.is_some_and(|end| end <= Instant::now()) {
-            let words = "Error validating access token: Session has expired.";
-            return Err(GraphError::new(190, words).sub(463));
-        }
-        let proof = hmac_hex(self.app_secret.as_bytes(), given.as_bytes());
-        match call.param("appsecret_proof") {
-            Some(claimed) if claimed != proof => {
-                let words = "Invalid appsecret_proof provided in the API argument";
-                Err(GraphError::new(100, words))
-            }
-            _ => Ok(token),
+        let cursors = json!({"before": "0", "after": "1"});
+        let body = json!({"data": [self.page_object(&token)], "paging": {"cursors": cursors}});
+        Ok(graph::ok(&self.login.app_id, &body))
+    }
+
+    /// A Page with the token this person may use it with.
+    fn page_object(&self, token: &Token) -> Value {
+        json!({
+            "access_token": self.login.mint(Kind::Page, token),
+            "category": "Kitchen/cooking",
+            "id": token.page,
+            "name": self.page_name(&token.page),
+            "tasks": ["MESSAGING", "MODERATE", "MANAGE"],
+        })
+    }
+
+    /// Who the bearer is.
+    fn me(&self, token: &Token) -> Value {
+        match token.kind {
+            Kind::Page => json!({"id": token.page, "name": self.page_name(&token.page)}),
+            _ => self.login.person(),
         }
     }
 
@@ -157,7 +137,12 @@ impl Messenger {
             Some(Fault::Status {
                 status,
                 retry_after_s,
-            }) => graph::refuse(&self.app_id, status, retry_after_s),
+            }) => graph::refuse(
+                Product::Messenger,
+                &self.login.app_id,
+                status,
+                retry_after_s,
+            ),
             Some(Fault::Hang | Fault::AcceptNoReply) => call.leave_unanswered(HANG).await,
             None => self.route(&call, &method, path).await.into_response(),
         }
@@ -165,11 +150,13 @@ impl Messenger {
 
     async fn route(self: &Arc<Self>, call: &Call, method: &Method, path: &[&str]) -> Answer {
         match (method, path) {
-            (&Method::GET, ["dialog", "oauth"]) => Ok(self.dialog(call)),
-            (_, ["oauth", "access_token"]) => self.access_token(call),
-            (&Method::GET, ["debug_token"]) => self.debug_token(call),
+            (&Method::GET, ["dialog", "oauth"]) => Ok(self.login.dialog(call, "_=_")),
+            (_, ["oauth", "access_token"]) => self.login.access_token(call),
+            (&Method::GET, ["debug_token"]) => self
+                .login
+                .debug_token(call, &SCOPES, |token| token.page.clone()),
             (&Method::GET, ["me", "accounts"]) => self.accounts(call),
-            (&Method::DELETE, [_, "permissions"]) => self.revoke(call),
+            (&Method::DELETE, [_, "permissions"]) => self.login.revoke(call),
             (_, [page, "subscribed_apps"]) => self.subscribed_apps(call, method, page),
             (&Method::POST, [node, "messages"]) => self.send(call, node).await,
             (&Method::GET, [page, "conversations"]) => self.conversations(call, page),
@@ -227,11 +214,19 @@ impl Player for Messenger {
             .with_state(self)
     }
 
+    fn offer(&self, id: &str, name: &str) -> Result<(), String> {
+        self.login.offer(id, name);
+        Ok(())
+    }
+
+    fn expire(&self, account: &str) -> Result<(), String> {
+        self.login.expire(account);
+        Ok(())
+    }
+
     fn reset(&self) {
-        let mut state = self.state();
-        state.threads.clear();
-        state.choices.clear();
-        state.page_tokens_live_s = None;
+        self.state().threads.clear();
+        self.login.reset();
     }
 }
 
@@ -251,7 +246,7 @@ async fn set_tokens(
                 .ok_or_else(|| BadInput("livesS must be a number of seconds".to_owned()))?,
         ),
     };
-    messenger.state().page_tokens_live_s = seconds;
+    messenger.login.let_page_tokens_live(seconds);
     Ok(Json(json!({"ok": true})))
 }
 
@@ -268,16 +263,13 @@ async fn add_page(
         .as_str()
         .filter(|name| !name.is_empty())
         .ok_or_else(|| BadInput("name must be a non-empty string".to_owned()))?;
-    let mut state = messenger.state();
-    state.pages.insert(id.clone(), name.to_owned());
-    state.choices.push_back(id);
+    messenger.login.offer(&id, name);
     Ok(Json(json!({"ok": true})))
 }
 
 async fn pages(State(messenger): State<Arc<Messenger>>) -> Json<Value> {
-    let state = messenger.state();
-    let pages: Vec<Value> = state
-        .pages
+    let names = messenger.login.names();
+    let pages: Vec<Value> = names
         .iter()
         .map(|(id, name)| json!({"id": id, "name": name}))
         .collect();

@@ -3,6 +3,8 @@
 //! Tokens are derived from the app secret instead of remembered, so they stay valid when the
 //! sandbox restarts under a hub that has stored them.
 
+mod login;
+
 use axum::body::Bytes;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -12,8 +14,106 @@ use crate::call::Call;
 use crate::deliver::Webhook;
 use crate::sign::hmac_hex;
 
+pub(super) use login::Login;
+
+/// A PNG of one pixel: what people send here.
+pub(super) const PICTURE: &[u8] = b"\
+    \x89\x50\x4e\x47\x0d\x0a\x1a\x0a\x00\x00\x00\x0d\x49\x48\x44\x52\x00\x00\x00\x01\x00\
+    \x00\x00\x01\x08\x02\x00\x00\x00\x90\x77\x53\xde\x00\x00\x00\x0c\x49\x44\x41\x54\x78\
+    \x9c\x63\xd0\xcf\xef\x07\x00\x01\xfe\x01\x2e\x1c\x60\x3a\x30\x00\x00\x00\x00\x49\x45\
+    \x4e\x44\xae\x42\x60\x82";
+
 /// Hex digits of the signature inside a token.
 const TOKEN_MAC_DIGITS: usize = 32;
+
+/// Meta's messaging products. Each has its own app, tokens and codes, by which a call is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Product {
+    /// Messenger for Pages.
+    Messenger,
+    /// Instagram messaging, with either login.
+    Instagram,
+    /// WhatsApp Cloud API.
+    Whatsapp,
+}
+
+impl Product {
+    const ALL: [Self; 3] = [Self::Messenger, Self::Instagram, Self::Whatsapp];
+
+    /// The platform's name in the hub's words.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Messenger => "facebook",
+            Self::Instagram => "instagram",
+            Self::Whatsapp => "whatsapp",
+        }
+    }
+
+    /// Its name in usage headers.
+    fn usage(self) -> &'static str {
+        match self {
+            Self::Messenger => "messenger",
+            Self::Instagram => "instagram",
+            Self::Whatsapp => "whatsapp",
+        }
+    }
+
+    /// What its codes begin with; the rest is lower case.
+    fn code(self) -> &'static str {
+        match self {
+            Self::Messenger => "AQ",
+            Self::Instagram => "AQI",
+            Self::Whatsapp => "AQW",
+        }
+    }
+
+    /// What its tokens begin with.
+    fn token(self, kind: Kind) -> &'static str {
+        match (self, kind) {
+            (Self::Messenger, _) => "EAAG",
+            (Self::Instagram, Kind::Account) => "IGAA",
+            (Self::Instagram, _) => "EAAI",
+            (Self::Whatsapp, _) => "EAAJ",
+        }
+    }
+
+    fn of_token(token: &str) -> Option<Self> {
+        match token.get(..4)? {
+            "EAAG" => Some(Self::Messenger),
+            "EAAI" | "IGAA" => Some(Self::Instagram),
+            "EAAJ" => Some(Self::Whatsapp),
+            _ => None,
+        }
+    }
+
+    /// The product a call is about: its token or code tells, or what the dialog asks for.
+    pub(super) fn of(call: &Call) -> Option<Self> {
+        let params = ["input_token", "fb_exchange_token", "access_token"];
+        let given = params.iter().filter_map(|name| call.param(name));
+        let bearer = call.bearer().map(str::to_owned);
+        if let Some(product) = bearer
+            .into_iter()
+            .chain(given)
+            .find_map(|it| Self::of_token(&it))
+        {
+            return Some(product);
+        }
+        if let Some(code) = call.param("code") {
+            let longest_first = Self::ALL.into_iter().rev();
+            return longest_first
+                .into_iter()
+                .find(|product| code.starts_with(product.code()));
+        }
+        let scope = call.param("scope")?;
+        if scope.contains("instagram_") {
+            Some(Self::Instagram)
+        } else if scope.contains("whatsapp_") {
+            Some(Self::Whatsapp)
+        } else {
+            None
+        }
+    }
+}
 
 /// What a token lets its bearer do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,13 +124,16 @@ pub(super) enum Kind {
     LongUser,
     /// A Page's token; does not expire.
     Page,
+    /// The token of an account with a login of its own (Instagram).
+    Account,
 }
 
 /// The meaning of an access token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Token {
     pub(super) kind: Kind,
-    /// The Page the person granted.
+    pub(super) product: Product,
+    /// The Page the person granted, or whatever accounts are at the product.
     pub(super) page: String,
     /// The authorisation it comes from; taking that back kills all of its tokens.
     pub(super) grant: String,
@@ -43,14 +146,17 @@ impl Token {
             Kind::ShortUser => 'S',
             Kind::LongUser => 'L',
             Kind::Page => 'P',
+            Kind::Account => 'A',
         };
         let claim = hex::encode(format!("{letter} {} {}", self.grant, self.page));
-        format!("EAAG{claim}{}", seal(app_secret, &claim))
+        let prefix = self.product.token(self.kind);
+        format!("{prefix}{claim}{}", seal(app_secret, &claim))
     }
 
     /// The meaning of a token this app has handed out, now or before a restart.
     pub(super) fn read(app_secret: &str, token: &str) -> Option<Self> {
-        let sealed = token.strip_prefix("EAAG")?;
+        let product = Product::of_token(token)?;
+        let sealed = token.get(4..)?;
         let (claim, mac) = sealed.split_at_checked(sealed.len().checked_sub(TOKEN_MAC_DIGITS)?)?;
         if seal(app_secret, claim) != mac {
             return None;
@@ -61,11 +167,13 @@ impl Token {
             "S" => Kind::ShortUser,
             "L" => Kind::LongUser,
             "P" => Kind::Page,
+            "A" => Kind::Account,
             _ => return None,
         };
         let grant = parts.next()?.to_owned();
         Some(Self {
             kind,
+            product,
             grant,
             page: parts.next()?.to_owned(),
         })
@@ -147,37 +255,29 @@ pub(super) fn ok(business: &str, body: &Value) -> Response {
     let mut answer = reply(StatusCode::OK, body);
     let app = json!({"call_count": 2, "total_time": 1, "total_cputime": 1});
     set(&mut answer, "x-app-usage", &app.to_string());
-    set(
-        &mut answer,
-        "x-business-use-case-usage",
-        &usage(business, 2, 0),
-    );
+    let business = usage(business, Product::Messenger, 2, 0);
+    set(&mut answer, "x-business-use-case-usage", &business);
     answer
 }
 
 /// What the platform says when a fault makes it refuse with this status.
-pub(super) fn refuse(business: &str, status: u16, retry_after_s: Option<u64>) -> Response {
-    let error = match status {
-        429 => GraphError::new(
-            613,
-            "(#613) Calls to this api have exceeded the rate limit.",
-        ),
-        401 => GraphError::new(190, "Error validating access token: Session has expired.").sub(463),
-        403 => GraphError::new(10, "(#10) This message is sent outside of allowed window.")
-            .sub(2_018_278),
-        404 => not_found("0"),
-        500.. => GraphError::new(2, "An unexpected error has occurred. Please retry later."),
-        _ => GraphError::new(100, "(#100) Invalid parameter"),
+pub(super) fn refuse(
+    product: Product,
+    business: &str,
+    status: u16,
+    retry_after_s: Option<u64>,
+) -> Response {
+    let error = match (product, status) {
+        (Product::Whatsapp, _) => whatsapp_error(status),
+        (Product::Instagram, 403) => window(2_534_022),
+        _ => error_of(status),
     };
     let mut answer = GraphError { status, ..error }.into_response();
     if status == 429 {
         // The platform counts in whole minutes; `Retry-After` is only there when asked for.
         let minutes = retry_after_s.unwrap_or(60).div_ceil(60);
-        set(
-            &mut answer,
-            "x-business-use-case-usage",
-            &usage(business, 100, minutes),
-        );
+        let usage = usage(business, product, 100, minutes);
+        set(&mut answer, "x-business-use-case-usage", &usage);
     }
     if let Some(seconds) = retry_after_s {
         set(&mut answer, "retry-after", &seconds.to_string());
@@ -185,9 +285,42 @@ pub(super) fn refuse(business: &str, status: u16, retry_after_s: Option<u64>) ->
     answer
 }
 
-fn usage(business: &str, percent: u32, minutes: u64) -> String {
+fn window(subcode: u32) -> GraphError {
+    GraphError::new(10, "(#10) This message is sent outside of allowed window.").sub(subcode)
+}
+
+fn error_of(status: u16) -> GraphError {
+    match status {
+        429 => GraphError::new(
+            613,
+            "(#613) Calls to this api have exceeded the rate limit.",
+        ),
+        401 => GraphError::new(190, "Error validating access token: Session has expired.").sub(463),
+        403 => window(2_018_278),
+        404 => not_found("0"),
+        500.. => GraphError::new(2, "An unexpected error has occurred. Please retry later."),
+        _ => GraphError::new(100, "(#100) Invalid parameter"),
+    }
+}
+
+/// The same in WhatsApp's numbers.
+fn whatsapp_error(status: u16) -> GraphError {
+    match status {
+        429 => GraphError::new(130_429, "(#130429) Rate limit hit"),
+        423 => GraphError::new(
+            131_056,
+            "(#131056) (Business Account, Consumer Account) pair rate limit hit",
+        ),
+        403 => GraphError::new(131_047, "(#131047) Re-engagement message"),
+        500.. => GraphError::new(131_000, "(#131000) Something went wrong"),
+        400 => GraphError::new(131_009, "(#131009) Parameter value is not valid"),
+        _ => error_of(status),
+    }
+}
+
+fn usage(business: &str, product: Product, percent: u32, minutes: u64) -> String {
     json!({business: [{
-        "type": "messenger",
+        "type": product.usage(),
         "call_count": percent,
         "total_cputime": percent / 4,
         "total_time": percent / 4,
@@ -288,6 +421,7 @@ mod tests {
     fn a_token_means_what_it_was_minted_for_and_nothing_else() {
         let token = Token {
             kind: Kind::Page,
+            product: Product::Messenger,
             page: "104857600112233".into(),
             grant: "g1".into(),
         };

@@ -18,6 +18,10 @@ use tokio::task::JoinHandle;
 
 pub const APP_ID: &str = "845120034567890";
 pub const APP_SECRET: &str = "0f1e2d3c4b5a69788796a5b4c3d2e1f0";
+pub const IG_APP_ID: &str = "990011223344556";
+pub const IG_APP_SECRET: &str = "a1b2c3d4e5f60718293a4b5c6d7e8f90";
+pub const WA_APP_ID: &str = "845120034567895";
+pub const WA_APP_SECRET: &str = "7c4a8d09ca3762af61e59520943dc264";
 pub const BOT_TOKEN: &str = "7100000001:AAHub-fictional_TokenForTests0123456789";
 pub const BOT_NAME: &str = "northwind_desk_bot";
 pub const HOOK_SECRET: &str = "hub_Secret-Token_01";
@@ -148,6 +152,10 @@ impl Peer {
             hub_webhook_base,
             facebook_app_id: APP_ID.into(),
             facebook_app_secret: APP_SECRET.into(),
+            instagram_app_id: IG_APP_ID.into(),
+            instagram_app_secret: IG_APP_SECRET.into(),
+            whatsapp_app_id: WA_APP_ID.into(),
+            whatsapp_app_secret: WA_APP_SECRET.into(),
             telegram_bot_token: BOT_TOKEN.into(),
             telegram_bot_username: BOT_NAME.into(),
             telegram_webhook_secret: HOOK_SECRET.into(),
@@ -290,6 +298,34 @@ impl Peer {
             encoded(REDIRECT)
         );
         query_of(&self.get(&path).await)
+    }
+
+    /// The code that another of Meta's dialogs sends the person back with.
+    pub async fn code(&self, path: &str, app_id: &str, scope: &str, redirect: &str) -> String {
+        let path = format!(
+            "{path}?client_id={app_id}&redirect_uri={}&state=s1&response_type=code&scope={scope}",
+            encoded(redirect)
+        );
+        value_of(&query_of(&self.get(&path).await), "code")
+    }
+
+    /// A customer writes to an account, possibly with a picture.
+    pub async fn writes(&self, platform: &str, account: &str, from: &str, picture: bool) {
+        let body = json!({"platform": platform, "account": account, "text": "like this?",
+            "from": {"id": from, "name": "Mira Quill"}, "picture": picture});
+        let answer = self.call("POST", "/control/incoming", body).await;
+        assert_eq!(answer.body["status"], 200, "{answer:?}");
+    }
+
+    /// The bytes at an address of the sandbox's.
+    pub async fn bytes(&self, url: &str, token: Option<&str>) -> (u16, Vec<u8>) {
+        let mut request = self.client.get(url);
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let answer = request.send().await.expect("an answer");
+        let status = answer.status().as_u16();
+        (status, answer.bytes().await.expect("a body").to_vec())
     }
 
     /// The whole way to a page token, as the hub goes it: (page id, page name, page token).

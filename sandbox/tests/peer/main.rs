@@ -6,5 +6,7 @@ mod controls;
 mod facebook;
 mod faults;
 mod harness;
+mod instagram;
 mod telegram;
 mod webhooks;
+mod whatsapp;

@@ -327,9 +327,8 @@ impl Translate {
                     references: self.context.references(),
                     at,
                 };
-                if let Some(append) = translation.append(fact) {
-                    appends.push(append.because(meta.clone()));
-                }
+                let told = translation.appends(fact).into_iter();
+                appends.extend(told.map(|append| append.because(meta.clone())));
             }
         }
         Ok(Ok(appends))

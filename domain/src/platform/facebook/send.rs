@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::GUEST;
 use crate::platform::http::{HttpRequest, HttpResponse, TransportError};
+use crate::platform::meta::messaging::GUEST;
 use crate::platform::meta::{self, Class, GraphError};
 use crate::platform::{App, Credentials, Outbound, SendOutcome, wire};
 

@@ -291,6 +291,7 @@ fn list(answer: Result<HttpResponse, TransportError>) -> Result<Value, CallFailu
     let reason = error.reason.clone();
     Err(match class(&error, answer.status) {
         Class::Throttled => throttled(&answer, reason),
+        Class::Later(wait) => CallFailure::RetryAfter { wait, reason },
         Class::Backoff => CallFailure::Backoff { reason },
         // The token is gone. A permission that only reading wants is not: an account that can send
         // must not be taken for lost.

@@ -2,17 +2,12 @@
 //!
 //! Descriptions are not a contract of Telegram's, so they only refine what the code says.
 
-use std::time::Duration;
-
 use serde_json::Value;
 
 use super::thread::Thread;
 use super::{bot_id, method_url};
 use crate::platform::http::{HttpRequest, HttpResponse, TransportError};
-use crate::platform::{App, Credentials, Outbound, SendOutcome, wire};
-
-/// The longest wait taken from an answer.
-const WAIT_S_MAX: u64 = 24 * 3600;
+use crate::platform::{App, Credentials, Outbound, SendOutcome, outcome, wire};
 
 /// The call that sends a text as it is: without a parse mode nothing in it is markup.
 pub fn request(app: &App, credentials: &Credentials, message: &Outbound) -> HttpRequest {
@@ -32,37 +27,16 @@ pub fn request(app: &App, credentials: &Credentials, message: &Outbound) -> Http
 
 /// What the answer to [`request`] means.
 pub fn interpret(answer: &Result<HttpResponse, TransportError>) -> SendOutcome {
-    let answer = match answer {
-        Ok(answer) => answer,
-        Err(TransportError::NotSent) => {
-            return SendOutcome::Backoff {
-                reason: "Telegram could not be reached".into(),
-            };
+    outcome::of("Telegram", answer, |answer| {
+        let body = answer.json();
+        if body["ok"] == Value::Bool(false) {
+            return Some(refused(answer, &body));
         }
-        Err(TransportError::Unclear) => {
-            return SendOutcome::Unclear {
-                reason: "the connection broke before an answer".into(),
-            };
-        }
-    };
-    let body = answer.json();
-    if body["ok"] == Value::Bool(false) {
-        return refused(answer, &body);
-    }
-    let sent = wire::id(&body["result"]["message_id"]);
-    if let (true, Some(platform_message_id)) = (answer.is_success(), sent) {
-        return SendOutcome::Sent {
-            platform_message_id,
-        };
-    }
-    let reason = format!("HTTP {} without an answer of Telegram's", answer.status);
-    match answer.status {
-        413 => SendOutcome::Permanent { reason },
-        429 => throttled(wire::retry_after_s(answer), reason),
-        // 408 tells that somebody in between gave up waiting, not what happened behind.
-        400..=499 if answer.status != 408 => SendOutcome::Backoff { reason },
-        _ => SendOutcome::Unclear { reason },
-    }
+        let sent = wire::id(&body["result"]["message_id"]).filter(|_| answer.is_success())?;
+        Some(SendOutcome::Sent {
+            platform_message_id: sent,
+        })
+    })
 }
 
 /// Telegram answered that it did not send.
@@ -78,7 +52,7 @@ fn refused(answer: &HttpResponse, body: &Value) -> SendOutcome {
             let wait = asked
                 .or_else(|| wire::retry_after_s(answer))
                 .or_else(|| spoken_wait(&said));
-            throttled(wait, reason)
+            outcome::throttled(wait, reason)
         }
         401 => SendOutcome::Reconnect { reason },
         // Said of the token; anything more after it is about what was asked for.
@@ -96,16 +70,6 @@ fn refused(answer: &HttpResponse, body: &Value) -> SendOutcome {
         // Everything else is about this chat or this message. A lost business connection too: it
         // is one customer's, and calling the account lost would silence the bot for all others.
         _ => SendOutcome::Permanent { reason },
-    }
-}
-
-fn throttled(wait_s: Option<u64>, reason: String) -> SendOutcome {
-    match wait_s.filter(|wait_s| *wait_s > 0) {
-        Some(wait_s) => SendOutcome::RetryAfter {
-            wait: Duration::from_secs(wait_s.min(WAIT_S_MAX)),
-            reason,
-        },
-        None => SendOutcome::Backoff { reason },
     }
 }
 

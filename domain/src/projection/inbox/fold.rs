@@ -81,12 +81,7 @@ impl Inbox {
                 row.failure = Some(it.class.name().to_owned());
                 row.failure_reason = Some(it.reason.clone());
             }),
-            Event::SendFailed(it) => self.unless_sent(it.message, |row| {
-                row.state = State::Failed;
-                row.retry_at = None;
-                row.failure = Some(it.class.name().to_owned());
-                row.failure_reason = Some(it.reason.clone());
-            }),
+            Event::SendFailed(it) => self.failed(it),
             Event::SendUncertain(it) => self.unless_sent(it.message, |row| {
                 row.state = State::Uncertain;
                 row.retry_at = Some(it.settle_by);
@@ -268,12 +263,15 @@ impl Inbox {
         let Some(row) = self.messages.change(it.message) else {
             return;
         };
-        row.state = State::Sent;
+        // Told that it did not arrive before it was told that it left.
+        if !row.is_undelivered() {
+            row.state = State::Sent;
+            row.failure = None;
+            row.failure_reason = None;
+        }
         row.platform_message_id = Some(it.platform_message_id.clone());
         row.sent_at = Some(it.sent_at);
         row.retry_at = None;
-        row.failure = None;
-        row.failure_reason = None;
         if let Some(twin) = twin {
             row.delivered_at = row.delivered_at.or(twin.delivered_at);
             row.seen_at = row.seen_at.or(twin.seen_at);
@@ -297,12 +295,29 @@ impl Inbox {
         }
     }
 
+    fn failed(&mut self, it: &crate::event::SendFailed) {
+        let change = |row: &mut MessageRow| {
+            row.state = State::Failed;
+            row.retry_at = None;
+            row.failure = Some(it.class.name().to_owned());
+            row.failure_reason = Some(it.reason.clone());
+        };
+        // The platform's own word on a message it had taken.
+        if it.class == FailureClass::Undelivered {
+            if let Some(row) = self.messages.change(it.message) {
+                change(row);
+            }
+        } else {
+            self.unless_sent(it.message, change);
+        }
+    }
+
     /// Applies a change to a message of ours that the platform is not known to have.
     fn unless_sent(&mut self, message: MessageId, change: impl FnOnce(&mut MessageRow)) {
         if self
             .messages
             .get(message)
-            .is_some_and(|row| row.state != State::Sent)
+            .is_some_and(|row| row.state != State::Sent && !row.is_undelivered())
             && let Some(row) = self.messages.change(message)
         {
             change(row);

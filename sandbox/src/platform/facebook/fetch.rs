@@ -88,7 +88,7 @@ impl Messenger {
                     .get(page)
                     .map(|fields| {
                         let fields: Vec<&str> = fields.split(',').collect();
-                        json!({"id": self.app_id, "name": "Hub", "subscribed_fields": fields})
+                        json!({"id": self.login.app_id, "name": "Hub", "subscribed_fields": fields})
                     })
                     .into_iter()
                     .collect();
@@ -213,7 +213,7 @@ impl Messenger {
     /// The same thread has the same id after a restart.
     fn thread_id(&self, page: &str, psid: &str) -> String {
         let digest = hmac_hex(
-            self.app_secret.as_bytes(),
+            self.login.app_secret.as_bytes(),
             format!("thread {page} {psid}").as_bytes(),
         );
         let number = u64::from_str_radix(&digest[..14], 16).unwrap_or_default();

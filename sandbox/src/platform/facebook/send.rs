@@ -9,7 +9,7 @@ use super::{HANG, Messenger, NAME, fetch};
 use crate::call::{Call, text};
 use crate::faults::{Fault, Op};
 use crate::ledger::{Sent, now};
-use crate::platform::graph::{self, Answer, GraphError, Kind};
+use crate::platform::graph::{self, Answer, GraphError, Kind, Product};
 
 /// A text must be shorter than this many code points.
 const TEXT_CHARS_END: usize = 2000;
@@ -49,14 +49,17 @@ impl Messenger {
         let draft = match self.read_send(call, node)? {
             Asked::Message(draft) => draft,
             Asked::Action { psid } => {
-                return Ok(graph::ok(&self.app_id, &json!({"recipient_id": psid})));
+                return Ok(graph::ok(
+                    &self.login.app_id,
+                    &json!({"recipient_id": psid}),
+                ));
             }
         };
         Ok(match self.world.faults.hit(NAME, Op::Send) {
             Some(Fault::Status {
                 status,
                 retry_after_s,
-            }) => graph::refuse(&draft.page, status, retry_after_s),
+            }) => graph::refuse(Product::Messenger, &draft.page, status, retry_after_s),
             Some(Fault::Hang) => call.leave_unanswered(HANG).await,
             Some(Fault::AcceptNoReply) => {
                 self.accept(draft, ECHO_AFTER_SILENCE);

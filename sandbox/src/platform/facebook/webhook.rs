@@ -32,9 +32,10 @@ impl Messenger {
     pub(super) fn echo_webhook(&self, draft: &Draft, mid: &str) -> Webhook {
         // A number when it is one, as Meta sends it, although it may not fit a double.
         let app_id = self
+            .login
             .app_id
             .parse::<u64>()
-            .map_or(json!(self.app_id), Value::from);
+            .map_or(json!(self.login.app_id), Value::from);
         let mut message = json!({"is_echo": true, "app_id": app_id, "mid": mid});
         if !draft.text.is_empty() {
             message["text"] = draft.text.clone().into();
@@ -66,6 +67,6 @@ impl Messenger {
     fn envelope(&self, page: &str, item: Value) -> Webhook {
         let entry = json!({"id": page, "time": now_ms(), "messaging": [item]});
         let body = json!({"object": "page", "entry": [entry]});
-        graph::webhook(NAME, PATH, &self.app_secret, &body)
+        graph::webhook(NAME, PATH, &self.login.app_secret, &body)
     }
 }

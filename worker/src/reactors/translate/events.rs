@@ -3,11 +3,13 @@
 use chrono::{DateTime, Utc};
 use hub_domain::envelope::Append;
 use hub_domain::event::{
-    AccountNoted, ConversationNoted, Event, MessageDeleted, MessageEdited, MessageObserved,
-    MessageReceived, MessageSent, MessageType, PlatformMessage, ReactionChanged, Receipt,
-    ReceiptReceived, Thread,
+    AccountNoted, ConversationNoted, Event, FailureClass, MessageDeleted, MessageEdited,
+    MessageObserved, MessageRead, MessageReceived, MessageSent, MessageType, PlatformMessage,
+    ReactionChanged, Receipt, ReceiptReceived, SendFailed, Thread,
 };
-use hub_domain::id::{ConversationId, Key, Shard, StreamId, conversation_id, message_id};
+use hub_domain::id::{
+    ConversationId, Key, MessageId, Shard, StreamId, conversation_id, message_id,
+};
 use hub_domain::platform::Platform;
 use hub_domain::platform::fact::{ContentKind, Fact, FactKind};
 use hub_store::account::Owner;
@@ -37,13 +39,17 @@ pub(super) fn at(fact: &Fact, received_at: DateTime<Utc>) -> DateTime<Utc> {
 }
 
 impl Translation<'_> {
-    /// The append a fact asks for; `None` when it is understood and of no interest.
-    pub(super) fn append(&self, fact: &Fact) -> Option<Append> {
+    /// The appends a fact asks for; none when it is understood and of no interest.
+    pub(super) fn appends(&self, fact: &Fact) -> Vec<Append> {
         if fact.kind == FactKind::Ignored {
-            return None;
+            return Vec::new();
         }
         let Some(thread) = &fact.thread else {
-            return Some(self.account_noted(fact));
+            return vec![self.account_noted(fact)];
+        };
+        let (thread, ours) = match self.reference(thread, fact) {
+            Some((thread, message)) => (thread, Some(message)),
+            None => (thread, None),
         };
         let conversation = conversation_id(self.owner.account, thread);
         let at = Thread {
@@ -53,23 +59,34 @@ impl Translation<'_> {
             conversation,
             thread: thread.clone(),
         };
-        let (event, key) = match fact.kind {
-            FactKind::MessageReceived => {
-                let message = self.message(at, fact)?;
-                let key = message_key(conversation, &message.platform_message_id);
-                (Event::MessageReceived(MessageReceived(message)), key)
-            }
-            FactKind::MessageEchoed => self.echoed(at, fact)?,
+        self.events(at, fact, ours)
+            .into_iter()
+            .map(|(event, key)| Append::one(self.shard, conversation, event).once(key))
+            .collect()
+    }
+
+    fn events(&self, at: Thread, fact: &Fact, ours: Option<MessageId>) -> Vec<(Event, Key)> {
+        let conversation = at.conversation;
+        let delivered = self.sent(conversation, fact, ours);
+        let told = match fact.kind {
+            FactKind::MessageReceived => return self.received(at, fact),
+            FactKind::MessageEchoed if ours.is_some() => None,
+            FactKind::MessageEchoed => self.observed(at, fact),
             FactKind::MessageEdited
             | FactKind::MessageDeleted
             | FactKind::ReactionAdded
-            | FactKind::ReactionRemoved => self.about_message(conversation, fact)?,
-            FactKind::ReceiptDelivered => self.receipt(conversation, Receipt::Delivered, fact),
-            FactKind::ReceiptRead => self.receipt(conversation, Receipt::Read, fact),
+            | FactKind::ReactionRemoved => self.about_message(conversation, fact),
+            // What one member of a group has done says nothing of the others.
+            _ if fact.detail.contains_key("participant") => Some(self.noted(conversation, fact)),
+            FactKind::ReceiptDelivered => {
+                Some(self.receipt(conversation, Receipt::Delivered, fact))
+            }
+            FactKind::ReceiptRead => Some(self.receipt(conversation, Receipt::Read, fact)),
+            FactKind::ReceiptSent if ours.is_some() => None,
+            FactKind::ReceiptFailed => return self.undelivered(conversation, fact, ours),
             FactKind::ReactionCounts
             | FactKind::ReceiptSent
             | FactKind::ReceiptPlayed
-            | FactKind::ReceiptFailed
             | FactKind::ConversationReferral
             | FactKind::ConversationHandover
             | FactKind::ConversationUpdated
@@ -79,9 +96,82 @@ impl Translation<'_> {
             | FactKind::AccountStatusChanged
             | FactKind::TypingStarted
             | FactKind::Ignored
-            | FactKind::Unknown => self.noted(conversation, fact),
+            | FactKind::Unknown => Some(self.noted(conversation, fact)),
         };
-        Some(Append::one(self.shard, conversation, event).once(key))
+        delivered.into_iter().chain(told).collect()
+    }
+
+    /// The message of ours that the reference in a fact stands for, and the thread it was sent in:
+    /// the platform may name the same thread by another id than we did.
+    fn reference<'f>(&self, thread: &'f String, fact: &'f Fact) -> Option<(&'f String, MessageId)> {
+        let reference = fact.client_ref.as_deref()?;
+        let mut threads = std::iter::once(thread).chain(&fact.aliases);
+        threads.find_map(|thread| {
+            let conversation = conversation_id(self.owner.account, thread);
+            let message = self.references.read(conversation, reference)?;
+            Some((thread, message))
+        })
+    }
+
+    /// The platform has a message of ours: it echoes it, or reports on it.
+    fn sent(
+        &self,
+        conversation: ConversationId,
+        fact: &Fact,
+        ours: Option<MessageId>,
+    ) -> Option<(Event, Key)> {
+        let message = ours?;
+        let event = MessageSent {
+            user: self.owner.user,
+            conversation,
+            message,
+            platform_message_id: fact.message_id.clone()?,
+            sent_at: self.at,
+        };
+        Some((event.into(), crate::jobs::send::sent_key(message)))
+    }
+
+    fn received(&self, at: Thread, fact: &Fact) -> Vec<(Event, Key)> {
+        let conversation = at.conversation;
+        let Some(told) = self.message(at, fact) else {
+            return Vec::new();
+        };
+        let message = told.message;
+        let key = message_key(conversation, &told.platform_message_id);
+        let mut events = vec![(Event::MessageReceived(MessageReceived(told)), key)];
+        // Written before the account was connected: nobody has to read it now.
+        if fact.detail.contains_key("history") {
+            let read = MessageRead {
+                user: self.owner.user,
+                conversation,
+                message,
+            };
+            let key = Key::of(&[b"history", message.0.as_bytes()]);
+            events.push((read.into(), key));
+        }
+        events
+    }
+
+    /// The platform had taken a message of ours and gave it up.
+    fn undelivered(
+        &self,
+        conversation: ConversationId,
+        fact: &Fact,
+        ours: Option<MessageId>,
+    ) -> Vec<(Event, Key)> {
+        let Some(message) = ours else {
+            return vec![self.noted(conversation, fact)];
+        };
+        let reason = fact.detail.get("reason").and_then(Value::as_str);
+        let event = SendFailed {
+            user: self.owner.user,
+            conversation,
+            message,
+            class: FailureClass::Undelivered,
+            reason: reason.unwrap_or_default().to_owned(),
+        };
+        let key = Key::of(&[b"undelivered", message.0.as_bytes()]);
+        vec![(event.into(), key)]
     }
 
     fn message(&self, at: Thread, fact: &Fact) -> Option<PlatformMessage> {
@@ -112,22 +202,8 @@ impl Translation<'_> {
         })
     }
 
-    /// A message of our side: our own send when it carries our reference, somebody else's if not.
-    fn echoed(&self, at: Thread, fact: &Fact) -> Option<(Event, Key)> {
-        let ours = fact
-            .client_ref
-            .as_deref()
-            .and_then(|reference| self.references.read(at.conversation, reference));
-        if let Some(message) = ours {
-            let event = MessageSent {
-                user: at.user,
-                conversation: at.conversation,
-                message,
-                platform_message_id: fact.message_id.clone()?,
-                sent_at: self.at,
-            };
-            return Some((event.into(), crate::jobs::send::sent_key(message)));
-        }
+    /// A message of our side that somebody else sent, or that does not say who.
+    fn observed(&self, at: Thread, fact: &Fact) -> Option<(Event, Key)> {
         let message = self.message(at, fact)?;
         let key = message_key(message.at.conversation, &message.platform_message_id);
         Some((Event::MessageObserved(MessageObserved(message)), key))
@@ -248,6 +324,7 @@ fn message_type(content: Option<ContentKind>) -> MessageType {
             | ContentKind::Contact
             | ContentKind::Share
             | ContentKind::Template
+            | ContentKind::Order
             | ContentKind::Unsupported,
         ) => MessageType::File,
     }

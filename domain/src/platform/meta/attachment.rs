@@ -63,10 +63,29 @@ fn read_one(attachment: &Value, fact: &mut Fact) -> Option<ContentKind> {
                 .insert("share".into(), share(attachment, url, title));
             return Some(kind);
         }
-        "post" | "ig_post" | "reel" | "ig_reel" => {
+        "post" | "ig_post" | "reel" | "ig_reel" | "share" | "media" | "story" | "ig_story" => {
             fact.detail
                 .insert("share".into(), share(attachment, url, title));
             return Some(ContentKind::Share);
+        }
+        // Somebody's story with us in it: theirs to look at while it lasts.
+        "story_mention" => {
+            let about = share(attachment, None, title);
+            fact.detail.insert("share".into(), about);
+            ContentKind::Share
+        }
+        "like_heart" => {
+            wire::keep(&mut fact.detail, "sticker_id", Some("like_heart"));
+            return Some(ContentKind::Sticker);
+        }
+        kind @ ("ephemeral" | "unsupported_type") => {
+            fact.detail.insert("attachment_type".into(), kind.into());
+            wire::keep(
+                &mut fact.detail,
+                "link",
+                url.map(|url| json!({ "url": url })),
+            );
+            return Some(ContentKind::Unsupported);
         }
         "template" => {
             wire::keep_raw(&mut fact.detail, "template", payload);
@@ -116,10 +135,11 @@ fn sticker(payload: &Value, url: Option<String>, fact: &mut Fact) -> ContentKind
     kind
 }
 
-/// A shared thing: its kind, page and name; ids of reels go by another key.
+/// A shared thing: its kind, page and name; ids of posts and reels go by other keys.
 fn share(attachment: &Value, url: Option<String>, title: Option<String>) -> Value {
     let payload = &attachment["payload"];
-    let id = wire::id(&payload["id"]).or_else(|| wire::id(&payload["reel_video_id"]));
+    let keys = ["id", "ig_post_media_id", "reel_video_id"];
+    let id = keys.into_iter().find_map(|key| wire::id(&payload[key]));
     json!({ "type": attachment["type"], "id": id, "url": url, "title": title })
 }
 

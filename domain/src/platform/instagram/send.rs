@@ -1,0 +1,155 @@
+//! Sending one message, and what the answer means.
+
+use serde_json::{Value, json};
+
+use crate::platform::http::{HttpRequest, HttpResponse, TransportError};
+use crate::platform::meta::{self, Class, GraphError};
+use crate::platform::{App, Credentials, Outbound, SendOutcome, wire};
+
+/// The call that sends a text inside the 24 hour window. `me` is the Page the token belongs to, or
+/// with Instagram's own login the account itself.
+pub fn request(app: &App, credentials: &Credentials, message: &Outbound) -> HttpRequest {
+    let body = json!({
+        "recipient": {"id": message.thread},
+        "message": {"text": message.text, "metadata": message.client_ref},
+    });
+    let proof = meta::proof(app, &credentials.access_token);
+    let url = meta::url(app, "me/messages", &[("appsecret_proof", &proof)]);
+    HttpRequest::post_json(url, &body).bearer(credentials.access_token.expose())
+}
+
+/// What the answer to [`request`] means.
+pub fn interpret(answer: &Result<HttpResponse, TransportError>) -> SendOutcome {
+    meta::send_outcome(answer, |body: &Value| wire::id(&body["message_id"]), class)
+}
+
+/// The codes that mean something of their own for Instagram.
+fn class(error: &GraphError) -> Option<Class> {
+    match (error.code, error.subcode) {
+        (10, 2_534_022 | 2_018_278) => Some(Class::OutsideWindow),
+        // The link to the Page is broken, or two-factor authentication is missing.
+        (100, 2_534_013) => Some(Class::Reconnect),
+        // This recipient cannot be written to.
+        (551, _) | (100, 2_534_014 | 2_018_001) => Some(Class::Permanent),
+        // The business is blocked: only a person can end that.
+        (368, _) | (100, 2_534_029) => Some(Class::Permanent),
+        // Another app owns the thread for now.
+        _ if error.is(2_534_037) || error.is(2_018_300) => Some(Class::Backoff),
+        (36_103 | 9_000_001, _) => Some(Class::Permanent),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(status: u16, code: i64, subcode: i64) -> Result<HttpResponse, TransportError> {
+        let error = json!({"message": "(#0) said", "type": "OAuthException", "code": code,
+            "error_subcode": subcode, "fbtrace_id": "Abc"});
+        Ok(HttpResponse {
+            status,
+            headers: Vec::new(),
+            body: json!({ "error": error }).to_string().into_bytes(),
+        })
+    }
+
+    fn word(outcome: &SendOutcome) -> &'static str {
+        match outcome {
+            SendOutcome::Sent { .. } => "sent",
+            SendOutcome::RetryAfter { .. } => "retry after",
+            SendOutcome::Backoff { .. } => "backoff",
+            SendOutcome::Reconnect { .. } => "reconnect",
+            SendOutcome::OutsideWindow { .. } => "outside window",
+            SendOutcome::Permanent { .. } => "permanent",
+            SendOutcome::Unclear { .. } => "unclear",
+        }
+    }
+
+    #[test]
+    fn every_row_of_the_error_table() {
+        let rows: &[(&str, &[(i64, i64)])] = &[
+            // Without a header that says how long, throttling is met with growing delay.
+            (
+                "backoff",
+                &[
+                    (4, 0),
+                    (17, 0),
+                    (32, 0),
+                    (613, 0),
+                    (613, 2_534_040),
+                    (80_002, 0),
+                    (80_006, 0),
+                ],
+            ),
+            ("backoff", &[(1, 0), (2, 0)]),
+            ("reconnect", &[(190, 0), (190, 463)]),
+            ("outside window", &[(10, 2_534_022), (10, 2_018_278)]),
+            ("reconnect", &[(10, 2_534_077), (100, 2_534_013)]),
+            ("reconnect", &[(200, 2_534_041)]),
+            ("reconnect", &[(10, 0), (200, 0), (230, 0), (3, 0)]),
+            ("permanent", &[(100, 2_534_014), (551, 0), (100, 2_018_001)]),
+            (
+                "permanent",
+                &[
+                    (100, 2_534_015),
+                    (100, 2_534_025),
+                    (100, 2_018_008),
+                    (100, 2_018_047),
+                    (100, 0),
+                ],
+            ),
+            ("permanent", &[(100, 2_534_029), (368, 0)]),
+            ("backoff", &[(100, 2_534_037), (2_018_300, 0)]),
+            ("permanent", &[(36_103, 0), (9_000_001, 0)]),
+        ];
+        for (expected, codes) in rows {
+            for (code, subcode) in *codes {
+                let outcome = interpret(&failure(400, *code, *subcode));
+                assert_eq!(word(&outcome), *expected, "{code}/{subcode}: {outcome:?}");
+            }
+        }
+        assert_eq!(word(&interpret(&failure(503, 12_345, 0))), "backoff");
+    }
+
+    #[test]
+    fn the_request_and_its_success() {
+        let app = App {
+            client_secret: "a1b2c3d4e5f60718293a4b5c6d7e8f90".into(),
+            api_base: "https://graph.example".into(),
+            api_version: "v26.0".into(),
+            ..App::default()
+        };
+        let credentials = Credentials {
+            route: "17841478800123456".into(),
+            access_token: "IGAAexampleUserToken".into(),
+            refresh_token: None,
+        };
+        let message = Outbound {
+            thread: "1284736450912837".into(),
+            text: "Hello".into(),
+            client_ref: "hub:out-000123".into(),
+        };
+        let call = request(&app, &credentials, &message);
+        assert_eq!(
+            call.url,
+            "https://graph.example/v26.0/me/messages?appsecret_proof=\
+             dd3f1292371ec5fc85401b0790e18318fcb33043af94edd68f09bfb0fd0ef7d1"
+        );
+        let body: Value = serde_json::from_slice(&call.body).unwrap();
+        assert_eq!(
+            body,
+            json!({"recipient": {"id": "1284736450912837"},
+                "message": {"text": "Hello", "metadata": "hub:out-000123"}})
+        );
+        let accepted = HttpResponse {
+            status: 200,
+            headers: Vec::new(),
+            body: br#"{"recipient_id":"1284","message_id":"aWdf1"}"#.to_vec(),
+        };
+        let sent = SendOutcome::Sent {
+            platform_message_id: "aWdf1".into(),
+        };
+        assert_eq!(interpret(&Ok(accepted)), sent);
+    }
+}

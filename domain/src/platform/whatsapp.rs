@@ -1,0 +1,104 @@
+//! WhatsApp Business Cloud API.
+//!
+//! A connected account is a business phone number (its `phone_number_id`). The other side has up to
+//! three ids: a business-scoped user id, a parent of it, and a phone number that people with a user
+//! name no longer show. The first of them that is known names the conversation; what a webhook says
+//! about the others is used to read the rest of that webhook.
+//!
+//! Messages of ours are not echoed, but our reference comes back in every status of them, so an
+//! unclear send settles itself. A success of the call only means that WhatsApp took the message:
+//! that it could not be delivered is told by a status later. There is no history to ask for.
+
+mod connect;
+mod message;
+mod person;
+mod send;
+mod status;
+mod webhook;
+
+use std::time::Duration;
+
+use super::fact::Fact;
+use super::http::{HttpRequest, HttpResponse, TransportError};
+use super::{
+    Adapter, App, Capabilities, ConnectError, ConnectFlow, Credentials, Grant, Handshake, Headers,
+    Outbound, Platform, Reconcile, Refused, SendOutcome, TextUnit, Unreadable, meta, wire,
+};
+use crate::secret::Secret;
+
+/// Longest text body of a message.
+const TEXT_MAX: usize = 4096;
+
+/// The adapter. It has no state.
+pub struct Cloud;
+
+impl Adapter for Cloud {
+    fn platform(&self) -> Platform {
+        Platform::Whatsapp
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            text_max: TEXT_MAX,
+            text_unit: TextUnit::CodePoints,
+            media_out: false,
+            reconcile: Reconcile::Echo,
+            budget: (80, Duration::from_secs(1)),
+        }
+    }
+
+    fn handshake(&self, app: &App, query: &[(String, String)]) -> Option<Handshake> {
+        Some(meta::handshake(app, query))
+    }
+
+    /// The signature only, as at Messenger: what is refused comes again for a week.
+    fn verify(&self, app: &App, headers: &Headers, raw: &[u8]) -> Result<(), Refused> {
+        meta::verify(app, headers, raw)
+    }
+
+    fn route(&self, app: &App, raw: &[u8]) -> Vec<String> {
+        wire::accounts(self.translate(app, None, raw).unwrap_or_default())
+    }
+
+    fn translate(
+        &self,
+        _: &App,
+        account: Option<&str>,
+        raw: &[u8],
+    ) -> Result<Vec<Fact>, Unreadable> {
+        let facts = webhook::read(&wire::parse(raw)?);
+        Ok(wire::of_account(wire::distinct(facts), account))
+    }
+
+    fn authorize(
+        &self,
+        app: &App,
+        state: &str,
+        _: Option<&Secret>,
+    ) -> Result<String, ConnectError> {
+        connect::authorize(app, state)
+    }
+
+    fn connect(&self, app: &App, grant: Grant) -> Box<dyn ConnectFlow> {
+        Box::new(connect::Flow::new(app, grant))
+    }
+
+    /// Nothing: the subscription is the business account's, which may have other numbers here, and
+    /// the token may be the installation's own.
+    fn revoke(&self, _: &App, _: &Credentials) -> Vec<HttpRequest> {
+        Vec::new()
+    }
+
+    fn send(&self, app: &App, credentials: &Credentials, message: &Outbound) -> HttpRequest {
+        send::request(app, credentials, message)
+    }
+
+    fn interpret(&self, answer: &Result<HttpResponse, TransportError>) -> SendOutcome {
+        send::interpret(answer)
+    }
+
+    /// Meta is told in the app's dashboard; business accounts are subscribed as they are connected.
+    fn install(&self, _app: &App) -> Vec<HttpRequest> {
+        Vec::new()
+    }
+}

@@ -1,0 +1,236 @@
+//! Sending one message, and what the answer means.
+//!
+//! A success means that WhatsApp took the message; what became of it is told by statuses, in the
+//! same codes. The code counts, not the HTTP status.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::platform::http::{HttpRequest, HttpResponse, TransportError};
+use crate::platform::meta::{self, Class, GraphError};
+use crate::platform::{App, Credentials, Outbound, SendOutcome, wire};
+
+/// A steady stream to one person may have a message every six seconds.
+const PAIR_WAIT: Duration = Duration::from_secs(6);
+
+/// The account is throttled for its quality: this takes hours.
+const QUALITY_WAIT: Duration = Duration::from_secs(3600);
+
+/// The call that sends a text inside the 24 hour window, with our reference for its statuses.
+pub fn request(app: &App, credentials: &Credentials, message: &Outbound) -> HttpRequest {
+    let mut body = json!({
+        "messaging_product": "whatsapp",
+        "recipient_type": "individual",
+        "type": "text",
+        "text": {"body": message.text, "preview_url": false},
+        "biz_opaque_callback_data": message.client_ref,
+    });
+    match Address::of(&message.thread) {
+        // Without the plus the country code of the business may be put before it.
+        Address::Phone => body["to"] = format!("+{}", message.thread).into(),
+        Address::User => body["recipient"] = message.thread.as_str().into(),
+        Address::Group => {
+            body["recipient_type"] = "group".into();
+            body["to"] = message.thread.as_str().into();
+        }
+    }
+    let proof = meta::proof(app, &credentials.access_token);
+    let path = format!("{}/messages", credentials.route);
+    HttpRequest::post_json(meta::url(app, &path, &[("appsecret_proof", &proof)]), &body)
+        .bearer(credentials.access_token.expose())
+}
+
+/// What kind of id a thread goes by.
+enum Address {
+    Phone,
+    User,
+    Group,
+}
+
+impl Address {
+    /// Digits are a phone number; two capital letters and a dot begin a user id; a group's id is
+    /// neither.
+    fn of(thread: &str) -> Self {
+        let is_phone = !thread.is_empty() && thread.bytes().all(|byte| byte.is_ascii_digit());
+        let country = thread.split_once('.').map_or("", |(country, _)| country);
+        if is_phone {
+            Self::Phone
+        } else if country.len() == 2 && country.bytes().all(|byte| byte.is_ascii_uppercase()) {
+            Self::User
+        } else {
+            Self::Group
+        }
+    }
+}
+
+/// What the answer to [`request`] means.
+pub fn interpret(answer: &Result<HttpResponse, TransportError>) -> SendOutcome {
+    let id = |body: &Value| wire::id(&body["messages"][0]["id"]);
+    meta::send_outcome(answer, id, class)
+}
+
+/// The codes that mean something of their own for WhatsApp.
+pub fn class(error: &GraphError) -> Option<Class> {
+    Some(match error.code {
+        130_429 | 133_016 => Class::Throttled,
+        131_056 => Class::Later(PAIR_WAIT),
+        131_048 | 131_064 => Class::Later(QUALITY_WAIT),
+        131_000 | 131_016 | 131_057 | 132_069 | 133_004 | 135_000 | 2_494_100 => Class::Backoff,
+        0 | 131_005 | 200..=299 => Class::Reconnect,
+        131_047 | 470 => Class::OutsideWindow,
+        // The rest of WhatsApp's own is about this person, this message, or something that only an
+        // operator can end; marketing that was held back is not to be tried for a day.
+        33 | 368 | 130_000..=139_999 => Class::Permanent,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(status: u16, code: i64) -> Result<HttpResponse, TransportError> {
+        let error = json!({"message": format!("(#{code}) said"), "type": "OAuthException",
+            "code": code, "error_data": "details", "fbtrace_id": "Abc"});
+        Ok(HttpResponse {
+            status,
+            headers: Vec::new(),
+            body: json!({ "error": error }).to_string().into_bytes(),
+        })
+    }
+
+    fn word(outcome: &SendOutcome) -> &'static str {
+        match outcome {
+            SendOutcome::Sent { .. } => "sent",
+            SendOutcome::RetryAfter { .. } => "retry after",
+            SendOutcome::Backoff { .. } => "backoff",
+            SendOutcome::Reconnect { .. } => "reconnect",
+            SendOutcome::OutsideWindow { .. } => "outside window",
+            SendOutcome::Permanent { .. } => "permanent",
+            SendOutcome::Unclear { .. } => "unclear",
+        }
+    }
+
+    #[test]
+    fn every_row_of_the_error_table() {
+        let rows: &[(&str, &[i64])] = &[
+            // Without a header that says how long, throttling is met with growing delay.
+            ("backoff", &[4, 80_007, 80_008, 130_429, 133_016]),
+            ("retry after", &[131_056, 131_048, 131_064]),
+            (
+                "backoff",
+                &[
+                    1, 2, 131_000, 131_016, 131_057, 133_004, 135_000, 2_494_100, 132_069,
+                ],
+            ),
+            ("reconnect", &[0, 190]),
+            ("reconnect", &[3, 10, 200, 230, 299, 131_005]),
+            ("outside window", &[131_047, 470]),
+            (
+                "permanent",
+                &[
+                    131_026, 131_030, 131_021, 130_472, 131_050, 131_062, 130_497, 131_049,
+                ],
+            ),
+            (
+                "permanent",
+                &[368, 131_031, 131_042, 131_045, 131_037, 133_010, 33],
+            ),
+            (
+                "permanent",
+                &[
+                    131_008, 131_009, 100, 131_051, 131_052, 131_053, 132_000, 132_001, 132_005,
+                    132_007, 132_008, 132_012, 132_015, 132_016, 132_018, 132_068, 131_063,
+                    137_000,
+                ],
+            ),
+        ];
+        for (expected, codes) in rows {
+            for code in *codes {
+                let outcome = interpret(&failure(400, *code));
+                assert_eq!(word(&outcome), *expected, "{code}: {outcome:?}");
+            }
+        }
+        assert_eq!(word(&interpret(&failure(503, 12_345))), "backoff");
+    }
+
+    #[test]
+    fn a_pair_that_is_throttled_waits_seconds_and_an_account_hours() {
+        let wait = |code: i64, header: Option<&str>| {
+            let mut answer = failure(400, code).unwrap();
+            let header = header.map(|value| ("retry-after".to_owned(), value.to_owned()));
+            answer.headers.extend(header);
+            match interpret(&Ok(answer)) {
+                SendOutcome::RetryAfter { wait, .. } => wait.as_secs(),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(wait(131_056, None), 6);
+        assert_eq!(wait(131_056, Some("30")), 30);
+        assert_eq!(wait(131_048, Some("30")), 3600);
+        assert_eq!(wait(130_429, Some("30")), 30);
+    }
+
+    #[test]
+    fn the_request_goes_to_a_phone_a_user_or_a_group() {
+        let app = App {
+            client_secret: "7c4a8d09ca3762af61e59520943dc264".into(),
+            api_base: "https://graph.example".into(),
+            api_version: "v26.0".into(),
+            ..App::default()
+        };
+        let credentials = Credentials {
+            route: "205612348765432".into(),
+            access_token: "EAAJBexampleBusinessToken".into(),
+            refresh_token: None,
+        };
+        let body_to = |thread: &str| {
+            let message = Outbound {
+                thread: thread.into(),
+                text: "Hello".into(),
+                client_ref: "hub:out-000123".into(),
+            };
+            let call = request(&app, &credentials, &message);
+            assert_eq!(
+                call.url,
+                "https://graph.example/v26.0/205612348765432/messages?appsecret_proof=\
+                 8af7163bdb7872f8af10e54f68253c90c78b247fb9306e8778659c6f6f1c6334"
+            );
+            serde_json::from_slice::<Value>(&call.body).unwrap()
+        };
+        assert_eq!(
+            body_to("491701234567"),
+            json!({"messaging_product": "whatsapp", "recipient_type": "individual",
+                "to": "+491701234567", "type": "text",
+                "text": {"body": "Hello", "preview_url": false},
+                "biz_opaque_callback_data": "hub:out-000123"})
+        );
+        let user = body_to("DE.4Kq9Zr71Lm20Xc83Vb");
+        assert_eq!(user["recipient"], "DE.4Kq9Zr71Lm20Xc83Vb");
+        assert!(user.get("to").is_none());
+        let group = body_to("Y2FwaV9ncm91cDoyMDU2MTIz");
+        assert_eq!(group["recipient_type"], "group");
+        assert_eq!(group["to"], "Y2FwaV9ncm91cDoyMDU2MTIz");
+    }
+
+    #[test]
+    fn a_success_has_an_id_and_anything_else_is_unclear() {
+        let answer = |body: &str| {
+            interpret(&Ok(HttpResponse {
+                status: 200,
+                headers: Vec::new(),
+                body: body.into(),
+            }))
+        };
+        let sent = SendOutcome::Sent {
+            platform_message_id: "wamid.1".into(),
+        };
+        assert_eq!(
+            answer(r#"{"contacts":[{"wa_id":"49"}],"messages":[{"id":"wamid.1"}]}"#),
+            sent
+        );
+        assert_eq!(word(&answer(r#"{"messages":[]}"#)), "unclear");
+        assert_eq!(word(&interpret(&Err(TransportError::Unclear))), "unclear");
+    }
+}
