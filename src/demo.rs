@@ -100,9 +100,9 @@ async fn connect(
         &state,
         verifier.map(Secret::new).as_ref(),
     )?;
-    if platform == Platform::Facebook {
-        page.push_str("&page=");
-        page.push_str(hub_sandbox::DEMO_FACEBOOK_PAGE);
+    if let Some(choice) = hub_sandbox::demo_choice(platform.name()) {
+        page.push('&');
+        page.push_str(&choice);
     }
     let browser = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())

@@ -58,6 +58,8 @@ fn read_app(
         api_base: base("api_base")?,
         dialog_base: base("dialog_base")?,
         api_version: text("api_version"),
+        app_id: text("app_id"),
+        scopes: text("scopes"),
         redirect_uri: format!("{}/{}", server.public_url, callback_path(platform)),
         webhook_url: format!("{}/api/webhooks/{platform}", server.public_url),
     };

@@ -7,10 +7,13 @@
 pub mod call;
 pub mod fact;
 pub mod http;
+pub mod polling;
 
 mod facebook;
+mod linkedin;
 mod meta;
 mod telegram;
+mod twitter;
 mod wire;
 
 use std::fmt;
@@ -25,6 +28,7 @@ use crate::secret::Secret;
 use call::{CallFailure, PollFlow, Tokens};
 use fact::Fact;
 use http::{HttpRequest, HttpResponse, TransportError};
+use polling::Polling;
 
 /// The platforms a client may see. No other value ever reaches one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -122,6 +126,11 @@ pub struct App {
     pub dialog_base: String,
     /// API version in paths (Meta: `v26.0`).
     pub api_version: String,
+    /// The number of our app, where it is another than the client id (X, LinkedIn).
+    pub app_id: String,
+    /// What people are asked to allow, where it depends on what the platform has granted the
+    /// installation (LinkedIn).
+    pub scopes: String,
     /// Where the platform sends people back to; registered with the platform byte for byte.
     pub redirect_uri: String,
     /// Where the platform delivers webhooks; for platforms that are told by API.
@@ -307,6 +316,10 @@ pub trait ConnectFlow: Send {
 pub enum Handshake {
     /// Answer 200 with exactly this text.
     Answer(String),
+    /// Answer 200 with exactly this JSON.
+    Json(String),
+    /// Answer with this status and these words: there is nothing to prove.
+    Failed(u16, &'static str),
     /// The verify token is wrong or none is configured.
     Refused,
 }
@@ -358,6 +371,12 @@ pub trait Adapter: Sync + Send {
     /// The call that sends one message.
     fn send(&self, app: &App, credentials: &Credentials, message: &Outbound) -> HttpRequest;
 
+    /// Why nothing can be sent into a thread, in words for the person who tries; `None` when it can
+    /// be tried. The API asks before anything is queued.
+    fn unsendable(&self, _thread: &str) -> Option<&'static str> {
+        None
+    }
+
     /// What the answer to [`Adapter::send`] means.
     fn interpret(&self, answer: &Result<HttpResponse, TransportError>) -> SendOutcome;
 
@@ -398,6 +417,12 @@ pub trait Adapter: Sync + Send {
         })
     }
 
+    /// How often accounts are polled, and for what. Whoever overrides [`Adapter::poll`] overrides
+    /// this too: `None` is never polled.
+    fn polling(&self) -> Option<Polling> {
+        None
+    }
+
     /// Starts fetching what is new since `cursor` (the first time: since a day before `now`).
     /// `None` when the platform cannot be asked.
     fn poll(
@@ -419,10 +444,8 @@ pub fn adapter(platform: Platform) -> Option<&'static dyn Adapter> {
     match platform {
         Platform::Facebook => Some(&facebook::Messenger),
         Platform::Telegram => Some(&telegram::Bot),
-        Platform::Twitter
-        | Platform::Linkedin
-        | Platform::Instagram
-        | Platform::Whatsapp
-        | Platform::Teams => None,
+        Platform::Twitter => Some(&twitter::DirectMessages),
+        Platform::Linkedin => Some(&linkedin::Member),
+        Platform::Instagram | Platform::Whatsapp | Platform::Teams => None,
     }
 }

@@ -36,7 +36,48 @@ pub use serve::{Sandbox, serve};
 
 /// The Facebook Page that scripted customers write to. Whoever wants to hear them connects it by
 /// naming it in the dialog's URL (`&page=`).
-pub const DEMO_FACEBOOK_PAGE: &str = "104857600998877";
+pub(crate) const DEMO_FACEBOOK_PAGE: &str = "104857600998877";
+
+/// What chooses the account that scripted customers write to, as a parameter of a platform's dialog;
+/// `None` where there is nothing to choose.
+pub fn demo_choice(platform: &str) -> Option<String> {
+    match platform {
+        "facebook" => Some(format!("page={DEMO_FACEBOOK_PAGE}")),
+        "twitter" => Some(format!("account={DEMO_TWITTER_USER}")),
+        "linkedin" => Some(format!("account={DEMO_LINKEDIN_MEMBER}")),
+        _ => None,
+    }
+}
+
+/// The same on X and LinkedIn.
+const DEMO_TWITTER_USER: &str = "1700000000000000901";
+const DEMO_LINKEDIN_MEMBER: &str = "HubDem0_Own3r";
+
+/// The hub's registration with X.
+#[derive(Clone, Default)]
+pub struct TwitterApp {
+    /// OAuth 2.0 client id.
+    pub client_id: String,
+    /// OAuth 2.0 client secret.
+    pub client_secret: String,
+    /// Signs challenges and webhooks.
+    pub consumer_secret: String,
+    /// The app-only token that manages webhooks.
+    pub bearer_token: String,
+    /// The app's number, which echoes of its messages carry.
+    pub app_id: String,
+}
+
+/// The hub's registration with LinkedIn.
+#[derive(Clone, Default)]
+pub struct LinkedinApp {
+    /// OAuth client id.
+    pub client_id: String,
+    /// OAuth client secret; signs webhooks.
+    pub client_secret: String,
+    /// The app's number, which challenges carry.
+    pub application_id: String,
+}
 
 /// The installation the platforms know: what the hub is configured with on its side.
 #[derive(Clone)]
@@ -53,6 +94,10 @@ pub struct Options {
     pub telegram_bot_username: String,
     /// The secret header of Telegram's webhooks until `setWebhook` names another.
     pub telegram_webhook_secret: String,
+    /// The app on X.
+    pub twitter: TwitterApp,
+    /// The app on LinkedIn.
+    pub linkedin: LinkedinApp,
     /// Whether scripted customers write now and then.
     pub customers: bool,
 }

@@ -5,7 +5,10 @@
 
 pub(crate) mod facebook;
 mod graph;
+pub(crate) mod linkedin;
+mod sealed;
 pub(crate) mod telegram;
+pub(crate) mod twitter;
 
 use std::sync::Arc;
 
@@ -81,5 +84,7 @@ pub(crate) fn players(world: &Arc<World>, options: &Options) -> Vec<Arc<dyn Play
     vec![
         Arc::new(telegram::Bot::new(world, options)),
         Arc::new(facebook::Messenger::new(world, options)),
+        Arc::new(twitter::X::new(world, options)),
+        Arc::new(linkedin::Site::new(world, options)),
     ]
 }

@@ -103,6 +103,8 @@ pub async fn play(port: u16, hub: &str) {
         telegram_bot_token: "7100000001:unused".to_owned(),
         telegram_bot_username: "unused_bot".to_owned(),
         telegram_webhook_secret: "unused".to_owned(),
+        twitter: hub_sandbox::TwitterApp::default(),
+        linkedin: hub_sandbox::LinkedinApp::default(),
         customers: false,
     })
     .expect("a sandbox");

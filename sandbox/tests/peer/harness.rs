@@ -9,7 +9,7 @@ use axum::body::Bytes;
 use axum::extract::{OriginalUri, State};
 use axum::http::{HeaderMap, StatusCode};
 use hmac::{Hmac, KeyInit, Mac};
-use hub_sandbox::Options;
+use hub_sandbox::{LinkedinApp, Options, TwitterApp};
 use serde_json::{Value, json};
 use sha2::Sha256;
 use tokio::net::TcpListener;
@@ -21,6 +21,10 @@ pub const APP_SECRET: &str = "0f1e2d3c4b5a69788796a5b4c3d2e1f0";
 pub const BOT_TOKEN: &str = "7100000001:AAHub-fictional_TokenForTests0123456789";
 pub const BOT_NAME: &str = "northwind_desk_bot";
 pub const HOOK_SECRET: &str = "hub_Secret-Token_01";
+pub const X_CLIENT: (&str, &str) = ("x-client", "x-client-secret");
+pub const X_CONSUMER_SECRET: &str = "hubTestConsumerSecret0123456789abcdefghijklmnopqrstuv";
+pub const X_BEARER: &str = "AAAA-app-only";
+pub const LI_CLIENT: (&str, &str) = ("li-client", "hubTestLinkedInSecret42");
 pub const PAGE: &str = "104857600112233";
 pub const PSID: &str = "7214365098123401";
 pub const REDIRECT: &str = "http://127.0.0.1:9/api/auth/callback/facebook";
@@ -151,6 +155,18 @@ impl Peer {
             telegram_bot_token: BOT_TOKEN.into(),
             telegram_bot_username: BOT_NAME.into(),
             telegram_webhook_secret: HOOK_SECRET.into(),
+            twitter: TwitterApp {
+                client_id: X_CLIENT.0.into(),
+                client_secret: X_CLIENT.1.into(),
+                consumer_secret: X_CONSUMER_SECRET.into(),
+                bearer_token: X_BEARER.into(),
+                app_id: "31000042".into(),
+            },
+            linkedin: LinkedinApp {
+                client_id: LI_CLIENT.0.into(),
+                client_secret: LI_CLIENT.1.into(),
+                application_id: "31000043".into(),
+            },
             customers,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

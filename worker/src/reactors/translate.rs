@@ -193,7 +193,7 @@ impl Translate {
         let mut appends = Vec::new();
         for fact in &facts {
             count(platform, fact.kind);
-            let Some(route) = &fact.account else { continue };
+            let Some(route) = fact.route() else { continue };
             let owners = owners(store, platform, route, directory).await?;
             if owners.is_empty() {
                 metrics::counter!("hub_unrouted_total", "platform" => platform.name()).increment(1);

@@ -3,9 +3,9 @@
 use chrono::{DateTime, Utc};
 use hub_domain::envelope::Append;
 use hub_domain::event::{
-    AccountNoted, ConversationNoted, Event, MessageDeleted, MessageEdited, MessageObserved,
-    MessageReceived, MessageSent, MessageType, PlatformMessage, ReactionChanged, Receipt,
-    ReceiptReceived, Thread,
+    AccountNeedsReconnect, AccountNoted, ConversationNoted, Event, MessageDeleted, MessageEdited,
+    MessageObserved, MessageReceived, MessageSent, MessageType, PlatformMessage, ReactionChanged,
+    Receipt, ReceiptReceived, Thread,
 };
 use hub_domain::id::{ConversationId, Key, Shard, StreamId, conversation_id, message_id};
 use hub_domain::platform::Platform;
@@ -199,13 +199,24 @@ impl Translation<'_> {
     }
 
     fn account_noted(&self, fact: &Fact) -> Append {
+        let key = fact_key(self.owner.account.into(), fact);
+        // The platform says itself that its permission is gone: nothing has to fail first.
+        if let Some(reason) = fact.detail.get("reconnect").and_then(Value::as_str)
+            && fact.kind == FactKind::AccountStatusChanged
+        {
+            let event = AccountNeedsReconnect {
+                user: self.owner.user,
+                account: self.owner.account,
+                reason: reason.to_owned(),
+            };
+            return Append::one(self.shard, self.owner.account, event).once(key);
+        }
         let event = AccountNoted {
             user: self.owner.user,
             account: self.owner.account,
             fact: fact.kind.name().to_owned(),
             detail: self.seal_json(&json!(fact)),
         };
-        let key = fact_key(self.owner.account.into(), fact);
         Append::one(self.shard, self.owner.account, event).once(key)
     }
 
