@@ -6,10 +6,14 @@
 
 #[path = "golden/facebook.rs"]
 mod facebook;
+#[path = "golden/linkedin.rs"]
+mod linkedin;
 #[path = "golden/mutation.rs"]
 mod mutation;
 #[path = "golden/telegram.rs"]
 mod telegram;
+#[path = "golden/twitter.rs"]
+mod twitter;
 #[path = "golden/vectors.rs"]
 mod vectors;
 

@@ -100,7 +100,12 @@ fn damaged_payloads_never_panic() {
         .unwrap_or(1);
     println!("HUB_SEED={seed}");
     let mut app = app();
-    for platform in [Platform::Facebook, Platform::Telegram] {
+    for platform in [
+        Platform::Facebook,
+        Platform::Telegram,
+        Platform::Twitter,
+        Platform::Linkedin,
+    ] {
         let adapter = adapter(platform).unwrap();
         for (path, raw) in fixtures(platform) {
             let mut dice = Dice(seed);
@@ -115,6 +120,8 @@ fn damaged_payloads_never_panic() {
                     adapter.verify(&app, &[], &damaged).unwrap_err();
                     (
                         adapter.translate(&app, None, &damaged),
+                        // What was fetched names no account: it is read as somebody's.
+                        adapter.translate(&app, Some("1700000000000000101"), &damaged),
                         adapter.route(&app, &damaged),
                     )
                 }));
@@ -122,7 +129,7 @@ fn damaged_payloads_never_panic() {
                     .chars()
                     .take(2000)
                     .collect();
-                let (facts, route) = read
+                let (facts, fetched, route) = read
                     .unwrap_or_else(|_| panic!("HUB_SEED={seed} {path} round {round}: {}", shown));
                 // Whatever is JSON is read; only what is none may be unreadable.
                 let is_json = serde_json::from_slice::<Value>(&damaged).is_ok();
@@ -130,6 +137,13 @@ fn damaged_payloads_never_panic() {
                     facts.is_ok() || !is_json,
                     "HUB_SEED={seed} {path} round {round}"
                 );
+                for fact in fetched.unwrap_or_default() {
+                    assert!(!fact.dedup.is_empty());
+                    assert!(
+                        fact.account.is_some(),
+                        "HUB_SEED={seed} {path} round {round}"
+                    );
+                }
                 for fact in facts.unwrap_or_default() {
                     let shown = serde_json::to_string(&fact).unwrap();
                     assert!(
@@ -137,7 +151,7 @@ fn damaged_payloads_never_panic() {
                         "HUB_SEED={seed} {path} round {round}"
                     );
                     assert!(!fact.dedup.is_empty());
-                    assert!(fact.account.is_none_or(|account| route.contains(&account)));
+                    assert!(fact.route().is_none_or(|account| route.contains(account)));
                 }
             }
         }

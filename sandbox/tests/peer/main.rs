@@ -6,5 +6,7 @@ mod controls;
 mod facebook;
 mod faults;
 mod harness;
+mod linkedin;
 mod telegram;
+mod twitter;
 mod webhooks;
