@@ -70,7 +70,10 @@ impl Adapter for DirectMessages {
     fn handshake(&self, app: &App, query: &[(String, String)]) -> Option<Handshake> {
         let mut tokens = query.iter().filter(|(name, _)| name == "crc_token");
         let token = match (tokens.next(), tokens.next()) {
-            (Some((_, token)), None) if !token.is_empty() && !token.contains('{') => token,
+            (Some((_, token)), None) if token.is_empty() => {
+                return Some(Handshake::Failed(400, "Missing crc_token"));
+            }
+            (Some((_, token)), None) if !token.contains('{') => token,
             (None, _) => return Some(Handshake::Failed(400, "Missing crc_token")),
             _ => return Some(Handshake::Failed(400, "Invalid crc_token")),
         };

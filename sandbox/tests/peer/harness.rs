@@ -53,8 +53,15 @@ impl Delivered {
     /// The text, whichever platform it came from.
     pub fn text(&self) -> String {
         let body = self.body();
-        let telegram = body["message"]["text"].as_str().map(str::to_owned);
-        telegram.unwrap_or_else(|| {
+        let places = [
+            "/message/text",
+            "/data/payload/direct_message_events/0/message_create/message_data/text",
+            "/notifications/0/decoratedGeneratedActivity/comment/text",
+        ];
+        let found = places
+            .iter()
+            .find_map(|place| body.pointer(place)?.as_str());
+        found.map(str::to_owned).unwrap_or_else(|| {
             let item = self.item();
             item["message"]["text"]
                 .as_str()
