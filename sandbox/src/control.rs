@@ -211,6 +211,7 @@ PUT    /control/twitter/tokens    {"lifetime":seconds}                          
 POST   /control/twitter/expire    {"account"?}                                         X: tokens given out so far have expired
 PUT    /control/twitter/delivery  {"envelope":"xaa"|"aaa"|"none"}                      X: generation of webhooks, or none at all
 POST   /control/twitter/crc                                                            X: challenge the hub now
+POST   /control/twitter/revoke    {"account"?}                                         X: a user takes the app's permission back
 POST   /control/twitter/read      {"account"?,"from"}                                  X: somebody reads what we wrote
 POST   /control/linkedin/members  {"id","name","organization"?}                        LinkedIn: the next person who connects is this member
 POST   /control/linkedin/expire   {"account"?}                                         LinkedIn: tokens given out so far have expired

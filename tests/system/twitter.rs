@@ -178,3 +178,42 @@ async fn a_disconnected_account_has_its_tokens_taken_back() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_permission_taken_back_on_x_asks_for_a_new_connection() {
+    let world = World::with(&[PATIENT]).await;
+    let user = world.register().await;
+    let account = connect(&world, &user).await;
+    writes(&world, &account, "hello").await;
+    let conversation = user.conversation(1).await;
+    let id = conversation["id"].as_str().expect("an id");
+    let told = control(&world, "twitter/revoke", &json!({ "account": account })).await;
+    assert_eq!(told["status"], 200);
+    // Nobody tries to send, so that only the webhook can have told.
+    let database = world.database();
+    let pool = sqlx::PgPool::connect(&database)
+        .await
+        .expect("the database");
+    eventually("the event", Duration::from_secs(10), async || {
+        let found: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM events WHERE kind = 'AccountNeedsReconnect'")
+                .fetch_one(&pool)
+                .await
+                .expect("a count");
+        if found == 1 { Ok(()) } else { Err(found) }
+    })
+    .await;
+    eventually("the refusal", Duration::from_secs(10), async || {
+        let sent = user.send(id, "too late").await;
+        let words = sent.body["error"]["message"].clone();
+        let asks = words
+            .as_str()
+            .is_some_and(|it| it.contains("reconnect the account"));
+        if sent.status == 422 && asks {
+            Ok(())
+        } else {
+            Err(sent.raw)
+        }
+    })
+    .await;
+}

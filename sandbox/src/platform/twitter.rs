@@ -85,6 +85,8 @@ struct Memory {
     codes: HashMap<String, Code>,
     /// Families of tokens that are over.
     revoked: BTreeSet<String>,
+    /// Users who have taken the app's permission back and not given it again.
+    withdrawn: BTreeSet<String>,
     /// Refresh tokens that have worked.
     spent: BTreeSet<String>,
     lifetime_s: u64,
@@ -123,6 +125,7 @@ impl X {
                 choices: VecDeque::new(),
                 codes: HashMap::new(),
                 revoked: BTreeSet::new(),
+                withdrawn: BTreeSet::new(),
                 spent: BTreeSet::new(),
                 lifetime_s: TOKEN_LIVES_S,
                 expired_ms: BTreeMap::new(),
@@ -261,6 +264,7 @@ impl Player for X {
             .route("/control/twitter/expire", post(expire))
             .route("/control/twitter/delivery", put(set_delivery))
             .route("/control/twitter/crc", post(challenge))
+            .route("/control/twitter/revoke", post(withdraw))
             .route("/control/twitter/read", post(read))
             .with_state(self)
     }
@@ -346,6 +350,20 @@ async fn set_delivery(State(x): State<Arc<X>>, body: Bytes) -> Result<Json<Value
 async fn challenge(State(x): State<Arc<X>>) -> Json<Value> {
     let valid = x.prove().await;
     Json(json!({"valid": valid}))
+}
+
+/// A user takes the app's permission back on X.
+async fn withdraw(State(x): State<Arc<X>>, body: Bytes) -> Result<Json<Value>, BadInput> {
+    let body: Value = parse(&body)?;
+    let account = text(&body["account"]).unwrap_or_else(|| x.home());
+    x.memory().withdrawn.insert(account.clone());
+    let webhook = x
+        .revoke_webhook(&account)
+        .ok_or_else(|| BadInput("there is no webhook".to_owned()))?;
+    let delivery = x.world.deliver(webhook, 1).await;
+    Ok(Json(
+        json!({"status": delivery.status, "outcome": delivery.outcome}),
+    ))
 }
 
 async fn read(State(x): State<Arc<X>>, body: Bytes) -> Result<Json<Value>, BadInput> {

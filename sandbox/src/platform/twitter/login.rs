@@ -76,6 +76,7 @@ impl X {
             .filter(|id| id.bytes().all(|byte| byte.is_ascii_digit()))
             .or_else(|| memory.choices.pop_front())
             .unwrap_or_else(|| HOME.0.to_owned());
+        memory.withdrawn.remove(&user);
         memory
             .codes
             .retain(|_, code| code.issued.elapsed() < CODE_LIVES);
@@ -157,7 +158,7 @@ impl X {
             return Err(INVALID);
         };
         let mut memory = self.memory();
-        if memory.revoked.contains(family) {
+        if memory.revoked.contains(family) || memory.withdrawn.contains(user) {
             return Err(INVALID);
         }
         if !memory.spent.insert(token) {
@@ -196,7 +197,7 @@ impl X {
         let memory = self.memory();
         let expired = memory.expired_ms.get(user).is_some_and(|at| issued <= *at)
             || issued + lives * 1000 <= now_ms();
-        if expired || memory.revoked.contains(family) {
+        if expired || memory.revoked.contains(family) || memory.withdrawn.contains(user) {
             return Err(Problem::unauthorized());
         }
         Ok(user.clone())

@@ -186,6 +186,26 @@ impl X {
         self.envelope(account, "dm.read", name, event, &[account, reader])
     }
 
+    /// The app's permission is gone. This body names its user in a place of its own.
+    pub(super) fn revoke_webhook(&self, user: &str) -> Option<Webhook> {
+        let app = &self.app.app_id;
+        let body = match self.generation()? {
+            Envelope::Account => json!({"user_event": {"revoke": {"date_time": now(),
+                "target": {"app_id": app}, "source": {"user_id": user}}}}),
+            _ => json!({"data": {"event_uuid": self.new_id(), "filter": {},
+                "event_type": "oauth.revoke",
+                "payload": {"date_time": now(), "user_id": user, "app_id": app}}}),
+        };
+        Some(self.signed(&body))
+    }
+
+    /// Which generation of webhooks is delivered, if any is.
+    fn generation(&self) -> Option<Envelope> {
+        let memory = self.memory();
+        let delivers = memory.valid && memory.envelope != Envelope::None;
+        delivers.then_some(memory.envelope)
+    }
+
     fn envelope(
         &self,
         account: &str,
@@ -194,10 +214,7 @@ impl X {
         event: Value,
         parties: &[&str],
     ) -> Option<Webhook> {
-        let (envelope, valid) = {
-            let memory = self.memory();
-            (memory.envelope, memory.valid)
-        };
+        let envelope = self.generation()?;
         let mut users = json!({});
         for party in parties {
             let user = self.user(party);
@@ -209,13 +226,11 @@ impl X {
         }
         let mut payload = json!({ array: [event], "users": users });
         let body = match envelope {
-            _ if !valid => return None,
-            Envelope::None => return None,
             Envelope::Account => {
                 payload["for_user_id"] = account.into();
                 payload
             }
-            Envelope::Activity => json!({"data": {
+            _ => json!({"data": {
                 // Per delivery, and sometimes negative, as on X.
                 "event_uuid": format!("-{}", self.new_id()),
                 "filter": {"user_id": account},
@@ -224,10 +239,14 @@ impl X {
                 "payload": payload,
             }}),
         };
+        Some(self.signed(&body))
+    }
+
+    fn signed(&self, body: &Value) -> Webhook {
         // X escapes slashes and leaves letters as they are.
         let body = body.to_string().replace('/', "\\/");
         let signature = hmac_base64(self.app.consumer_secret.as_bytes(), body.as_bytes());
-        Some(Webhook {
+        Webhook {
             platform: NAME,
             path: PATH,
             headers: vec![(
@@ -235,6 +254,6 @@ impl X {
                 format!("sha256={signature}"),
             )],
             body: Bytes::from(body),
-        })
+        }
     }
 }
