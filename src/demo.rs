@@ -100,10 +100,9 @@ async fn connect(
         &state,
         verifier.map(Secret::new).as_ref(),
     )?;
-    let shops = hub_sandbox::DEMO_ACCOUNTS;
-    if let Some((_, shop)) = shops.iter().find(|(name, _)| *name == platform.name()) {
-        page.push_str("&page=");
-        page.push_str(shop);
+    if let Some(choice) = hub_sandbox::demo_choice(platform.name()) {
+        page.push('&');
+        page.push_str(&choice);
     }
     let browser = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())

@@ -129,6 +129,8 @@ fn sandbox(settings: &Settings, address: &str) -> Result<Sandbox> {
     let instagram = settings.app(Platform::Instagram);
     let whatsapp = settings.app(Platform::Whatsapp);
     let telegram = settings.app(Platform::Telegram);
+    let twitter = settings.app(Platform::Twitter);
+    let linkedin = settings.app(Platform::Linkedin);
     Ok(Sandbox::new(&hub_sandbox::Options {
         hub_webhook_base: address.to_owned(),
         facebook_app_id: facebook.client_id,
@@ -140,6 +142,18 @@ fn sandbox(settings: &Settings, address: &str) -> Result<Sandbox> {
         telegram_bot_token: telegram.bot_token.expose().to_owned(),
         telegram_bot_username: telegram.bot_username,
         telegram_webhook_secret: telegram.webhook_secret.expose().to_owned(),
+        twitter: hub_sandbox::TwitterApp {
+            client_id: twitter.client_id,
+            client_secret: twitter.client_secret.expose().to_owned(),
+            consumer_secret: twitter.webhook_secret.expose().to_owned(),
+            bearer_token: twitter.bot_token.expose().to_owned(),
+            app_id: twitter.app_id,
+        },
+        linkedin: hub_sandbox::LinkedinApp {
+            client_id: linkedin.client_id,
+            client_secret: linkedin.client_secret.expose().to_owned(),
+            application_id: linkedin.app_id,
+        },
         customers: settings.sandbox.customers,
     })?)
 }

@@ -41,7 +41,34 @@ pub(crate) const FICTIONAL: &[(&str, &str)] = &[
     ),
     ("platforms.telegram.bot_username", "northwind_desk_bot"),
     ("platforms.telegram.webhook_secret", "hub_Secret-Token_01"),
+    ("platforms.twitter.client_id", "hubFictionalClientId"),
+    (
+        "platforms.twitter.client_secret",
+        "hubFictionalClientSecret0123456789",
+    ),
+    (
+        "platforms.twitter.webhook_secret",
+        "hubTestConsumerSecret0123456789abcdefghijklmnopqrstuv",
+    ),
+    (
+        "platforms.twitter.bot_token",
+        "AAAAhubFictionalAppOnlyBearer",
+    ),
+    ("platforms.twitter.app_id", "31000042"),
+    ("platforms.linkedin.client_id", "86hubfictional"),
+    (
+        "platforms.linkedin.client_secret",
+        "hubTestLinkedInSecret42",
+    ),
+    ("platforms.linkedin.app_id", "31000043"),
 ];
+
+/// What the sandbox grants beyond the defaults. No credentials: anybody may have the same.
+const GRANTED: &[(&str, &str)] = &[(
+    "platforms.linkedin.scopes",
+    "profile openid w_member_social r_organization_social w_organization_social \
+     rw_organization_admin r_dma_portability_self_serve",
+)];
 
 /// The key that tells whether a person has a registration of their own with the platform.
 const OWN_REGISTRATION: &[(&str, &str)] = &[
@@ -49,6 +76,8 @@ const OWN_REGISTRATION: &[(&str, &str)] = &[
     ("platforms.instagram", "platforms.instagram.client_id"),
     ("platforms.telegram", "platforms.telegram.bot_token"),
     ("platforms.whatsapp", "platforms.whatsapp.client_id"),
+    ("platforms.twitter", "platforms.twitter.client_id"),
+    ("platforms.linkedin", "platforms.linkedin.client_id"),
 ];
 
 const GENERATED: &[(&str, &str)] = &[
@@ -91,7 +120,7 @@ pub(crate) fn point_at_sandbox(layers: &mut Layers) -> Result<(), SettingsError>
                 layers.fill(&path, &sandbox);
             }
         }
-        for (path, value) in FICTIONAL {
+        for (path, value) in FICTIONAL.iter().chain(GRANTED) {
             if path.starts_with(platform) && !layers.is_chosen(path) {
                 layers.fill(path, value);
             }

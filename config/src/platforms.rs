@@ -63,6 +63,8 @@ fn read_app(
         login_config_id: text("login_config_id"),
         phone_number_id: text("phone_number_id"),
         business_account_id: text("business_account_id"),
+        app_id: text("app_id"),
+        scopes: text("scopes"),
         redirect_uri: format!("{}/{}", server.public_url, callback_path(platform)),
         webhook_url: format!("{}/api/webhooks/{platform}", server.public_url),
         budget: read_budget(layers, platform)?,

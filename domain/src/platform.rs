@@ -11,9 +11,11 @@ pub mod polling;
 
 mod facebook;
 mod instagram;
+mod linkedin;
 mod meta;
 mod outcome;
 mod telegram;
+mod twitter;
 mod whatsapp;
 mod wire;
 
@@ -135,6 +137,11 @@ pub struct App {
     pub phone_number_id: String,
     /// The business account of that number (WhatsApp); empty: the token tells.
     pub business_account_id: String,
+    /// The number of our app, where it is another than the client id (X, LinkedIn).
+    pub app_id: String,
+    /// What people are asked to allow, where it depends on what the platform has granted the
+    /// installation (LinkedIn).
+    pub scopes: String,
     /// Where the platform sends people back to; registered with the platform byte for byte.
     pub redirect_uri: String,
     /// Where the platform delivers webhooks; for platforms that are told by API.
@@ -332,6 +339,10 @@ pub trait ConnectFlow: Send {
 pub enum Handshake {
     /// Answer 200 with exactly this text.
     Answer(String),
+    /// Answer 200 with exactly this JSON.
+    Json(String),
+    /// Answer with this status and these words: there is nothing to prove.
+    Failed(u16, &'static str),
     /// The verify token is wrong or none is configured.
     Refused,
 }
@@ -382,6 +393,12 @@ pub trait Adapter: Sync + Send {
 
     /// The call that sends one message.
     fn send(&self, app: &App, credentials: &Credentials, message: &Outbound) -> HttpRequest;
+
+    /// Why nothing can be sent into a thread, in words for the person who tries; `None` when it can
+    /// be tried. The API asks before anything is queued.
+    fn unsendable(&self, _thread: &str) -> Option<&'static str> {
+        None
+    }
 
     /// What the answer to [`Adapter::send`] means.
     fn interpret(&self, answer: &Result<HttpResponse, TransportError>) -> SendOutcome;
@@ -457,6 +474,8 @@ pub fn adapter(platform: Platform) -> Option<&'static dyn Adapter> {
         Platform::Instagram => Some(&instagram::Direct),
         Platform::Telegram => Some(&telegram::Bot),
         Platform::Whatsapp => Some(&whatsapp::Cloud),
-        Platform::Twitter | Platform::Linkedin | Platform::Teams => None,
+        Platform::Twitter => Some(&twitter::DirectMessages),
+        Platform::Linkedin => Some(&linkedin::Member),
+        Platform::Teams => None,
     }
 }

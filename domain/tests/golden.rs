@@ -8,10 +8,14 @@
 mod facebook;
 #[path = "golden/instagram.rs"]
 mod instagram;
+#[path = "golden/linkedin.rs"]
+mod linkedin;
 #[path = "golden/mutation.rs"]
 mod mutation;
 #[path = "golden/telegram.rs"]
 mod telegram;
+#[path = "golden/twitter.rs"]
+mod twitter;
 #[path = "golden/vectors.rs"]
 mod vectors;
 #[path = "golden/whatsapp.rs"]

@@ -10,6 +10,8 @@ use axum::body::to_bytes;
 use axum::extract::Request;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 use url::form_urlencoded;
@@ -102,6 +104,20 @@ impl Call {
             .to_str()
             .ok()?
             .strip_prefix("Bearer ")
+    }
+
+    /// The user name and password of HTTP Basic.
+    pub(crate) fn basic(&self) -> Option<(String, String)> {
+        let header = self.headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+        let pair = STANDARD.decode(header.strip_prefix("Basic ")?).ok()?;
+        let pair = String::from_utf8(pair).ok()?;
+        let (name, password) = pair.split_once(':')?;
+        Some((name.to_owned(), password.to_owned()))
+    }
+
+    /// A header as text.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
     }
 
     /// Gives no answer at all: keeps the caller waiting this long, then closes the connection.

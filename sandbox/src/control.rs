@@ -221,7 +221,8 @@ const FRONT_PAGE: &str = r#"<!doctype html>
 <meta charset="utf-8"><title>Hub sandbox</title>
 <h1>Hub sandbox</h1>
 <p>This server plays the platforms' side of the wire: Facebook Messenger, Instagram and WhatsApp under
-<code>/v26.0/…</code>, the Telegram Bot API under <code>/bot&lt;token&gt;/…</code>. Nothing here reaches the real ones.</p>
+<code>/v26.0/…</code>, the Telegram Bot API under <code>/bot&lt;token&gt;/…</code>, X under <code>/2/…</code>, LinkedIn under
+<code>/v2/…</code> and <code>/rest/…</code>. Nothing here reaches the real ones.</p>
 <h2>Controls</h2>
 <pre>
 POST   /control/incoming  {"platform","account","from":{"id","name"},"text","picture"?,"repeat"?}   a customer writes
@@ -241,5 +242,15 @@ PUT    /control/instagram {"metadata"?,"tokenSeconds"?}                         
 POST   /control/whatsapp/failures {"code"}                                             the next message is taken and then fails with this code
 POST   /control/pages     {"id","name"}                                                Facebook: the next person who connects grants this page
 PUT    /control/tokens    {"livesS":3600}                                              Facebook: Page tokens expire, and each exchange ends the one before
+POST   /control/twitter/users     {"id","username","name"?}                            X: the next person who connects is this user
+PUT    /control/twitter/tokens    {"lifetime":seconds}                                 X: of tokens given out from now on
+POST   /control/twitter/expire    {"account"?}                                         X: tokens given out so far have expired
+PUT    /control/twitter/delivery  {"envelope":"xaa"|"aaa"|"none"}                      X: generation of webhooks, or none at all
+POST   /control/twitter/crc                                                            X: challenge the hub now
+POST   /control/twitter/revoke    {"account"?}                                         X: a user takes the app's permission back
+POST   /control/twitter/read      {"account"?,"from"}                                  X: somebody reads what we wrote
+POST   /control/linkedin/members  {"id","name","organization"?}                        LinkedIn: the next person who connects is this member
+POST   /control/linkedin/expire   {"account"?}                                         LinkedIn: tokens given out so far have expired
+POST   /control/linkedin/challenge                                                     LinkedIn: challenge the hub now
 </pre>
 "#;

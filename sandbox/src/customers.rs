@@ -36,7 +36,7 @@ struct Customer {
     replies: &'static [&'static str],
 }
 
-const CUSTOMERS: [Customer; 8] = [
+const CUSTOMERS: [Customer; 10] = [
     Customer {
         platform: "facebook",
         id: "7214365098123401",
@@ -128,6 +128,26 @@ const CUSTOMERS: [Customer; 8] = [
             "That price is fine, please go ahead.",
             "Thank you, talk soon.",
         ],
+    },
+    Customer {
+        platform: "twitter",
+        id: "1700000000000000902",
+        name: "Hana Okafor",
+        opens: &[
+            "hi! saw your autumn teapots — is the celadon one <1 litre?",
+            "and do you ship to Porto & the islands?",
+        ],
+        replies: &["ace, ordering tonight", "thank you 🙏"],
+    },
+    Customer {
+        platform: "linkedin",
+        id: "Kontakt-B7",
+        name: "Dana Fox",
+        opens: &[
+            "Lovely set. Would you supply forty of them for our offices?",
+            "What would the delivery time be for the whole order?",
+        ],
+        replies: &["Thank you, I will pass it on."],
     },
 ];
 

@@ -121,6 +121,14 @@ impl Courier {
             .send_replace(base.trim_end_matches('/').to_owned());
     }
 
+    /// Asks the hub something, as platforms do that want an address proved: status and body.
+    pub(crate) async fn ask(&self, path: &str) -> Option<(u16, String)> {
+        let answer = self.client.get(format!("{}{path}", self.base())).send();
+        let answer = answer.await.ok()?;
+        let status = answer.status().as_u16();
+        Some((status, answer.text().await.ok()?))
+    }
+
     async fn attempt(&self, webhook: &Webhook) -> Delivery {
         let url = format!("{}{}", self.base(), webhook.path);
         let mut request = self

@@ -34,13 +34,51 @@ mod world;
 
 pub use serve::{Sandbox, serve};
 
-/// The accounts that scripted customers write to, by platform. Whoever wants to hear them connects
-/// these by naming them in the dialog's URL (`&page=`). Other platforms have one account for all.
-pub const DEMO_ACCOUNTS: [(&str, &str); 3] = [
-    ("facebook", "104857600998877"),
-    ("instagram", "17841478800998877"),
-    ("whatsapp", "205612348998877"),
-];
+/// Pages and accounts that scripted customers write to; Teams has one account for all.
+pub(crate) const DEMO_FACEBOOK_PAGE: &str = "104857600998877";
+pub(crate) const DEMO_INSTAGRAM_ACCOUNT: &str = "17841478800998877";
+pub(crate) const DEMO_WHATSAPP_NUMBER: &str = "205612348998877";
+pub(crate) const DEMO_TWITTER_USER: &str = "1700000000000000901";
+pub(crate) const DEMO_LINKEDIN_MEMBER: &str = "HubDem0_Own3r";
+
+/// What chooses the account that scripted customers write to, as a parameter of a platform's dialog;
+/// `None` where there is nothing to choose.
+pub fn demo_choice(platform: &str) -> Option<String> {
+    match platform {
+        "facebook" => Some(format!("page={DEMO_FACEBOOK_PAGE}")),
+        "instagram" => Some(format!("page={DEMO_INSTAGRAM_ACCOUNT}")),
+        "whatsapp" => Some(format!("page={DEMO_WHATSAPP_NUMBER}")),
+        "twitter" => Some(format!("account={DEMO_TWITTER_USER}")),
+        "linkedin" => Some(format!("account={DEMO_LINKEDIN_MEMBER}")),
+        _ => None,
+    }
+}
+
+/// The hub's registration with X.
+#[derive(Clone, Default)]
+pub struct TwitterApp {
+    /// OAuth 2.0 client id.
+    pub client_id: String,
+    /// OAuth 2.0 client secret.
+    pub client_secret: String,
+    /// Signs challenges and webhooks.
+    pub consumer_secret: String,
+    /// The app-only token that manages webhooks.
+    pub bearer_token: String,
+    /// The app's number, which echoes of its messages carry.
+    pub app_id: String,
+}
+
+/// The hub's registration with LinkedIn.
+#[derive(Clone, Default)]
+pub struct LinkedinApp {
+    /// OAuth client id.
+    pub client_id: String,
+    /// OAuth client secret; signs webhooks.
+    pub client_secret: String,
+    /// The app's number, which challenges carry.
+    pub application_id: String,
+}
 
 /// The installation the platforms know: what the hub is configured with on its side.
 #[derive(Clone, Default)]
@@ -65,6 +103,10 @@ pub struct Options {
     pub telegram_bot_username: String,
     /// The secret header of Telegram's webhooks until `setWebhook` names another.
     pub telegram_webhook_secret: String,
+    /// The app on X.
+    pub twitter: TwitterApp,
+    /// The app on LinkedIn.
+    pub linkedin: LinkedinApp,
     /// Whether scripted customers write now and then.
     pub customers: bool,
 }

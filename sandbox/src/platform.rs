@@ -6,7 +6,10 @@
 pub(crate) mod facebook;
 mod graph;
 mod instagram;
+pub(crate) mod linkedin;
+mod sealed;
 pub(crate) mod telegram;
+pub(crate) mod twitter;
 mod whatsapp;
 
 use std::sync::Arc;
@@ -98,5 +101,7 @@ pub(crate) fn players(world: &Arc<World>, options: &Options) -> Vec<Arc<dyn Play
         Arc::new(whatsapp::Cloud::new(world, options)),
         // Takes every Graph call that names no other product.
         Arc::new(facebook::Messenger::new(world, options)),
+        Arc::new(twitter::X::new(world, options)),
+        Arc::new(linkedin::Site::new(world, options)),
     ]
 }

@@ -2,14 +2,30 @@
 //!
 //! Independence is the point: were both sides to share this code, a wrong signature would verify.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
 /// HMAC-SHA256 in lower-case hex.
 pub(crate) fn hmac_hex(key: &[u8], message: &[u8]) -> String {
+    hex::encode(hmac(key, message))
+}
+
+/// HMAC-SHA256 in padded base64.
+pub(crate) fn hmac_base64(key: &[u8], message: &[u8]) -> String {
+    STANDARD.encode(hmac(key, message))
+}
+
+/// The S256 challenge of a PKCE verifier.
+pub(crate) fn pkce_challenge(verifier: &str) -> String {
+    URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.as_bytes()))
+}
+
+fn hmac(key: &[u8], message: &[u8]) -> Vec<u8> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
     mac.update(message);
-    hex::encode(mac.finalize().into_bytes())
+    mac.finalize().into_bytes().to_vec()
 }
 
 /// The SHA-256 digest of these bytes.
@@ -45,6 +61,19 @@ mod tests {
         assert_eq!(
             hmac_hex(secret, b"EAAGm0PX4ZCpsBAexamplePageToken"),
             "f016abe7c11da2fda2f42d3cd3e59dca724ebb7328662aad0be4ff3f3272b5df"
+        );
+    }
+
+    #[test]
+    fn signs_like_x() {
+        let key = b"hubTestConsumerSecret0123456789abcdefghijklmnopqrstuv";
+        assert_eq!(
+            hmac_base64(key, b"challenge_string"),
+            "bZqZwKYgl5Psgs7vkGCDkzULgpJ6SK1bU/ooIGYZyEc="
+        );
+        assert_eq!(
+            pkce_challenge("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"),
+            "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
         );
     }
 

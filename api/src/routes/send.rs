@@ -208,7 +208,7 @@ impl Wanted {
             .platform
             .parse()
             .map_err(|_| Problem::internal())?;
-        self.require_sendable(platform, &to.account)?;
+        self.require_sendable(platform, to)?;
         let conversation = ConversationId(to.conversation.id);
         let event = MessageQueued {
             at: Thread {
@@ -226,16 +226,15 @@ impl Wanted {
         Ok(Append::one(shard, conversation, event).once(self.once(to.user, message)))
     }
 
-    fn require_sendable(
-        &self,
-        platform: Platform,
-        account: &account::Model,
-    ) -> Result<(), Problem> {
+    fn require_sendable(&self, platform: Platform, to: &To) -> Result<(), Problem> {
         let Some(adapter) = adapter(platform) else {
             return Err(unsendable(format!(
                 "Sending to {platform} is not available yet"
             )));
         };
+        if let Some(reason) = adapter.unsendable(&to.conversation.thread) {
+            return Err(unsendable(reason));
+        }
         let can = adapter.capabilities();
         if self.has_media && !can.media_out {
             return Err(unsendable(format!(
@@ -253,7 +252,7 @@ impl Wanted {
                 can.text_max
             )));
         }
-        if account.needs_reconnect.is_some() {
+        if to.account.needs_reconnect.is_some() {
             return Err(unsendable(RECONNECT));
         }
         Ok(())

@@ -42,11 +42,29 @@ pub fn routes() -> OpenApiRouter<Api> {
         ("hub.mode" = inline(Option<String>), Query, description = "`subscribe`"),
         ("hub.verify_token" = inline(Option<String>), Query, description = "Our own word"),
         ("hub.challenge" = inline(Option<String>), Query, description = "What is to be answered"),
+        ("crc_token" = inline(Option<String>), Query, description = "What X wants signed"),
+        (
+            "challengeCode" = inline(Option<String>),
+            Query,
+            description = "What LinkedIn wants signed",
+        ),
+        ("applicationId" = inline(Option<String>), Query, description = "LinkedIn's number of the app"),
     ),
     responses(
-        (status = 200, description = "The challenge", body = String),
+        (
+            status = 200,
+            description = "The challenge, or what proves the address",
+            content((String = "text/plain"), (serde_json::Value = "application/json")),
+        ),
+        (status = 400, description = "There is nothing to prove", body = schema::WebhookRefusal),
         (status = 403, description = "It is not our word", body = schema::WebhookRefusal),
-        (status = 404, description = "`NOT_FOUND`: the hub has no such platform"),
+        (
+            status = 404,
+            description = "The hub has no such platform (`NOT_FOUND`), or the question is for \
+                another app",
+            body = schema::WebhookRefusal,
+        ),
+        (status = 503, description = "The secret is not configured", body = schema::WebhookRefusal),
         (status = 405, description = "`METHOD_NOT_ALLOWED`: the platform has no such handshake"),
     ),
 )]
@@ -64,6 +82,14 @@ async fn handshake(
                 (X_CONTENT_TYPE_OPTIONS, "nosniff"),
             ];
             Ok((headers, challenge).into_response())
+        }
+        Some(Handshake::Json(proof)) => {
+            Ok(([(CONTENT_TYPE, "application/json")], proof).into_response())
+        }
+        Some(Handshake::Failed(status, error)) => {
+            refused(adapter.platform(), "handshake");
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
+            Ok(failure(status, error))
         }
         Some(Handshake::Refused) => {
             refused(adapter.platform(), "verify_token");
@@ -92,6 +118,12 @@ async fn handshake(
             Header,
             description = "Telegram's secret",
         ),
+        (
+            "X-Twitter-Webhooks-Signature" = inline(Option<String>),
+            Header,
+            description = "Signature of X",
+        ),
+        ("X-LI-Signature" = inline(Option<String>), Header, description = "Signature of LinkedIn"),
     ),
     request_body(
         content = serde_json::Value,

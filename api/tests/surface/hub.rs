@@ -42,7 +42,7 @@ pub const PASSWORD: &str = "correct horse";
 pub const BOT_TOKEN: &str = "123456:TEST-bot-token";
 
 /// The environment of the test's hub; a test may put its own in front.
-const ENVIRONMENT: [(&str, &str); 18] = [
+const ENVIRONMENT: [(&str, &str); 20] = [
     ("HUB_ENV", "development"),
     ("JWT_SECRET", "signs access tokens of a test"),
     ("JWT_REFRESH_SECRET", "signs refresh tokens of a test"),
@@ -55,6 +55,8 @@ const ENVIRONMENT: [(&str, &str); 18] = [
     ("TELEGRAM_BOT_TOKEN", BOT_TOKEN),
     ("TELEGRAM_BOT_USERNAME", "hub_bot"),
     ("TELEGRAM_WEBHOOK_SECRET", "tg-secret"),
+    ("TWITTER_CONSUMER_SECRET", "tw-secret"),
+    ("LINKEDIN_CLIENT_SECRET", "li-secret"),
     ("HUB_READ_WAIT_MS", "5000"),
     ("HUB_SEND_WAIT_MS", "300"),
     ("HUB_OAUTH_CALLBACK_WAIT_MS", "3000"),

@@ -280,3 +280,25 @@ async fn a_key_sends_once() {
     assert_eq!(answer.status, 201);
     assert_ne!(answer.body["message"]["id"], one.body["message"]["id"]);
 }
+
+#[tokio::test]
+async fn a_member_of_linkedin_cannot_be_answered_and_a_post_can() {
+    let hub = Hub::start().await;
+    let ann = hub.person("ann").await;
+    let account = hub.account(&ann, Platform::Linkedin, "HubOwn3r_A").await;
+    let message = ann.thread(account, Platform::Linkedin, "urn:li:messagingThread:2-x==");
+    let post = "urn:li:organization:1/urn:li:activity:2";
+    let post = ann.thread(account, Platform::Linkedin, post);
+    for thread in [&message, &post] {
+        hub.receive(&ann, thread, "m_1", "hello").await;
+    }
+    let events = hub.count("events").await;
+    let body = json!({"content": "Hi"});
+    let answer = send(&hub, &ann, &message, &body, &[]).await;
+    assert_eq!((answer.status, answer.code()), (422, "PLATFORM_API_ERROR"));
+    let sentence = answer.body["error"]["message"].as_str().unwrap();
+    assert!(sentence.contains("LinkedIn"), "{sentence}");
+    assert_eq!(hub.count("events").await, events);
+    let answer = send(&hub, &ann, &post, &body, &[]).await;
+    assert_eq!(answer.status, 201, "{:?}", answer.body);
+}

@@ -6,7 +6,7 @@ use axum::http::Request;
 use hub_domain::command::Command;
 use hub_domain::id::Place;
 use hub_domain::platform::Platform;
-use hub_domain::signature::meta_sign;
+use hub_domain::signature::{hmac_sha256, meta_sign};
 use hub_store::commands;
 use serde_json::json;
 
@@ -27,6 +27,13 @@ async fn push(hub: &Hub, platform: &str, header: Option<(&str, &str)>, body: &st
         .await
 }
 
+const X_BODY: &str = r#"{"for_user_id":"200","direct_message_events":[{"type":"message_create","id":"dm1","created_timestamp":"1700000000000","message_create":{"target":{"recipient_id":"200"},"sender_id":"100","message_data":{"text":"hello"}}}],"users":{"100":{"id":"100","screen_name":"bob"}}}"#;
+const X_SIGNATURE: &str = "sha256=HeEATEOOlvukZLWOO1UWl6nmSxKTvBsM98ORSZ2a5nE=";
+const LINKEDIN_BODY: &str = r#"{"eventType":"MESSAGE_EVENT","data":{"conversationId":"c9","messageId":"lm1","from":"urn:li:person:b","recipient":"urn:li:person:a","text":"hello","createdAt":1700000000000}}"#;
+const LINKEDIN_SIGNATURE: &str = "a096a594bd2b205f813a8c2ef314e4d6e860b0f0727a2e3246b74dabaa03868c";
+
+const X: &str = "X-Twitter-Webhooks-Signature";
+const LINKEDIN: &str = "X-Li-Signature";
 const META: &str = "X-Hub-Signature-256";
 const TELEGRAM: &str = "X-Telegram-Bot-Api-Secret-Token";
 
@@ -49,6 +56,11 @@ async fn what_does_not_verify_leaves_no_trace() {
             Some((TELEGRAM, "")),
             r#"{"update_id":1,"message":{}}"#,
         ),
+        ("twitter", None, X_BODY),
+        ("twitter", Some((X, &X_SIGNATURE[7..])), X_BODY),
+        ("twitter", Some((X, X_SIGNATURE)), "{}"),
+        ("linkedin", None, LINKEDIN_BODY),
+        ("linkedin", Some((LINKEDIN, LINKEDIN_SIGNATURE)), "{}"),
         (
             "telegram",
             Some((TELEGRAM, "tg-secreT")),
@@ -159,5 +171,93 @@ async fn the_address_proves_itself() {
         let answer = hub.call(request("GET", &path, None, None)).await;
         assert_eq!(answer.status, 403, "{query}");
         assert_eq!(answer.body, json!({"error": "Invalid verify token"}));
+    }
+}
+
+#[tokio::test]
+async fn webhooks_of_x_and_linkedin_are_taken() {
+    let hub = Hub::start().await;
+    for (platform, header, body) in [
+        ("twitter", (X, X_SIGNATURE), X_BODY),
+        ("twitter/", (X, X_SIGNATURE), X_BODY),
+        ("linkedin", (LINKEDIN, LINKEDIN_SIGNATURE), LINKEDIN_BODY),
+    ] {
+        let answer = push(&hub, platform, Some(header), body).await;
+        assert_eq!(
+            (answer.status, answer.body),
+            (200, json!({"ok": true})),
+            "{platform}"
+        );
+    }
+    assert_eq!(hub.count("commands").await, 3);
+    let signed = |body: &str| {
+        let digest = hmac_sha256(b"tw-secret", body.as_bytes());
+        let digest = base64::engine::general_purpose::STANDARD.encode(digest);
+        format!("sha256={digest}")
+    };
+    use base64::Engine as _;
+    for (body, status) in [
+        (r#"{"for_user_id":"200"}"#, 400),
+        (r#"{"for_user_id":"200","follow_events":[]}"#, 200),
+    ] {
+        let header = signed(body);
+        let answer = push(&hub, "twitter", Some((X, &header)), body).await;
+        assert_eq!(answer.status, status, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn the_address_answers_the_challenges_of_x_and_linkedin() {
+    let hub = Hub::start().await;
+    for path in ["twitter", "twitter/"] {
+        let path = format!("/api/webhooks/{path}?crc_token=abc&nonce=1");
+        let answer = hub.call(request("GET", &path, None, None)).await;
+        let expected =
+            json!({"response_token": "sha256=hrlTGrnzV3U3KM5BiHCLgGlPI5sd7N8iXSklO1FaKTE="});
+        assert_eq!((answer.status, &answer.body), (200, &expected));
+        assert!(
+            answer
+                .header("content-type")
+                .starts_with("application/json")
+        );
+    }
+    let code = "890e4665-4dfe-4ab1-b689-ed553bceeed0";
+    let path = format!("/api/webhooks/linkedin/?challengeCode={code}");
+    let answer = hub.call(request("GET", &path, None, None)).await;
+    let response = hex::encode(hmac_sha256(b"li-secret", code.as_bytes()));
+    let expected = json!({"challengeCode": code, "challengeResponse": response});
+    assert_eq!((answer.status, answer.body), (200, expected));
+    for (path, error) in [
+        ("twitter", "Missing crc_token"),
+        ("twitter?crc_token=", "Missing crc_token"),
+        ("twitter?crc_token=a&crc_token=a", "Invalid crc_token"),
+        // Answering would sign a webhook.
+        (
+            "twitter?crc_token=%7B%22data%22%3A%7B%7D%7D",
+            "Invalid crc_token",
+        ),
+        ("linkedin", "Missing challengeCode"),
+        (
+            "linkedin?challengeCode=hmacsha256%3D%7B%7D",
+            "Invalid challengeCode",
+        ),
+    ] {
+        let path = format!("/api/webhooks/{path}");
+        let answer = hub.call(request("GET", &path, None, None)).await;
+        assert_eq!(
+            (answer.status, answer.body),
+            (400, json!({"error": error})),
+            "{path}"
+        );
+    }
+    let bare = Hub::start_with(&[
+        ("TWITTER_CONSUMER_SECRET", ""),
+        ("LINKEDIN_CLIENT_SECRET", ""),
+    ]);
+    let bare = bare.await;
+    for path in ["twitter?crc_token=abc", "linkedin?challengeCode=abc"] {
+        let path = format!("/api/webhooks/{path}");
+        let answer = bare.call(request("GET", &path, None, None)).await;
+        assert_eq!(answer.status, 503, "{path}");
     }
 }

@@ -184,6 +184,10 @@ pub struct Fact {
     pub kind: FactKind,
     /// The platform's id of our account; `None` when the payload does not say and no hint was given.
     pub account: Option<String>,
+    /// The id that names the connected account, where the platform's account is another: a company
+    /// page speaks through the member who administers it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub through: Option<String>,
     /// The key of the conversation as the platform documents write it (`<page>:<psid>`, a chat id).
     pub conversation: Option<String>,
     /// The platform's id of the thread inside the account: what names the hub's conversation.
@@ -240,11 +244,17 @@ pub struct Fact {
 }
 
 impl Fact {
+    /// The id the directory of connected accounts is asked for.
+    pub fn route(&self) -> Option<&String> {
+        self.through.as_ref().or(self.account.as_ref())
+    }
+
     /// An empty fact of this kind, to be filled in. `dedup` must be set before it is used.
     pub fn new(kind: FactKind) -> Self {
         Self {
             kind,
             account: None,
+            through: None,
             conversation: None,
             thread: None,
             aliases: Vec::new(),

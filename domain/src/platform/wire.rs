@@ -155,6 +155,7 @@ pub fn distinct(mut facts: Vec<Fact>) -> Vec<Fact> {
         seen.insert((
             fact.kind,
             fact.account.clone(),
+            fact.through.clone(),
             fact.conversation.clone(),
             fact.dedup.clone(),
         ))
@@ -162,10 +163,14 @@ pub fn distinct(mut facts: Vec<Fact>) -> Vec<Fact> {
     facts
 }
 
-/// The accounts these facts are about, each once, in order of appearance.
+/// The accounts these facts are about, and those they come through, each once, in order of
+/// appearance.
 pub fn accounts(facts: Vec<Fact>) -> Vec<String> {
     let mut seen = HashSet::new();
-    let accounts = facts.into_iter().filter_map(|fact| fact.account);
+    let accounts = facts
+        .into_iter()
+        .flat_map(|fact| [fact.through, fact.account])
+        .flatten();
     accounts
         .filter(|account| seen.insert(account.clone()))
         .collect()

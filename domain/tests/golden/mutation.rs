@@ -117,6 +117,8 @@ fn damaged_payloads_never_panic() {
                     adapter.verify(&app, &[], &damaged).unwrap_err();
                     (
                         adapter.translate(&app, None, &damaged),
+                        // What was fetched names no account: it is read as somebody's.
+                        adapter.translate(&app, Some("1700000000000000101"), &damaged),
                         adapter.route(&app, &damaged),
                     )
                 }));
@@ -124,7 +126,7 @@ fn damaged_payloads_never_panic() {
                     .chars()
                     .take(2000)
                     .collect();
-                let (facts, route) = read
+                let (facts, fetched, route) = read
                     .unwrap_or_else(|_| panic!("HUB_SEED={seed} {path} round {round}: {}", shown));
                 // Whatever is JSON is read; only what is none may be unreadable.
                 let is_json = serde_json::from_slice::<Value>(&damaged).is_ok();
@@ -132,6 +134,13 @@ fn damaged_payloads_never_panic() {
                     facts.is_ok() || !is_json,
                     "HUB_SEED={seed} {path} round {round}"
                 );
+                for fact in fetched.unwrap_or_default() {
+                    assert!(!fact.dedup.is_empty());
+                    assert!(
+                        fact.account.is_some(),
+                        "HUB_SEED={seed} {path} round {round}"
+                    );
+                }
                 for fact in facts.unwrap_or_default() {
                     let shown = serde_json::to_string(&fact).unwrap();
                     assert!(
@@ -139,7 +148,7 @@ fn damaged_payloads_never_panic() {
                         "HUB_SEED={seed} {path} round {round}"
                     );
                     assert!(!fact.dedup.is_empty());
-                    assert!(fact.account.is_none_or(|account| route.contains(&account)));
+                    assert!(fact.route().is_none_or(|account| route.contains(account)));
                 }
             }
         }

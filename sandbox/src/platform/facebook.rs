@@ -38,7 +38,7 @@ const NAME: &str = "facebook";
 const DEFAULT_PAGE: (&str, &str) = ("104857600112233", "Teapots");
 /// The Page of the demo, where the scripted customers write: they never disturb whoever connects
 /// the default one.
-const DEMO_PAGE: (&str, &str) = (crate::DEMO_ACCOUNTS[0].1, "Northwind Teapots");
+const DEMO_PAGE: (&str, &str) = (crate::DEMO_FACEBOOK_PAGE, "Northwind Teapots");
 /// What the person agrees to.
 const SCOPES: [&str; 5] = [
     "pages_show_list",

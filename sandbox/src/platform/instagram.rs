@@ -39,7 +39,7 @@ const PATH: &str = "/api/webhooks/instagram";
 /// The professional account everybody grants who does not choose another, and its user name.
 const DEFAULT_ACCOUNT: (&str, &str) = ("17841478800123456", "northwind.teapots");
 /// The account of the demo.
-const DEMO_ACCOUNT: (&str, &str) = (crate::DEMO_ACCOUNTS[1].1, "northwind.demo");
+const DEMO_ACCOUNT: (&str, &str) = (crate::DEMO_INSTAGRAM_ACCOUNT, "northwind.demo");
 /// How long a hanging platform keeps the hub waiting.
 const HANG: Duration = Duration::from_secs(60);
 /// What the person agrees to.

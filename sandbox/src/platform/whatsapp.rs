@@ -40,7 +40,7 @@ const PATH: &str = "/api/webhooks/whatsapp";
 /// The phone number everybody grants who does not choose another, and its verified name.
 const DEFAULT_NUMBER: (&str, &str) = ("205612348765432", "Northwind Teapots");
 /// The number of the demo.
-const DEMO_NUMBER: (&str, &str) = (crate::DEMO_ACCOUNTS[2].1, "Northwind Demo");
+const DEMO_NUMBER: (&str, &str) = (crate::DEMO_WHATSAPP_NUMBER, "Northwind Demo");
 /// How long a hanging platform keeps the hub waiting.
 const HANG: Duration = Duration::from_secs(60);
 /// What the person agrees to.

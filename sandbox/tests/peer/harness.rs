@@ -9,7 +9,7 @@ use axum::body::Bytes;
 use axum::extract::{OriginalUri, State};
 use axum::http::{HeaderMap, StatusCode};
 use hmac::{Hmac, KeyInit, Mac};
-use hub_sandbox::Options;
+use hub_sandbox::{LinkedinApp, Options, TwitterApp};
 use serde_json::{Value, json};
 use sha2::Sha256;
 use tokio::net::TcpListener;
@@ -25,6 +25,10 @@ pub const WA_APP_SECRET: &str = "7c4a8d09ca3762af61e59520943dc264";
 pub const BOT_TOKEN: &str = "7100000001:AAHub-fictional_TokenForTests0123456789";
 pub const BOT_NAME: &str = "northwind_desk_bot";
 pub const HOOK_SECRET: &str = "hub_Secret-Token_01";
+pub const X_CLIENT: (&str, &str) = ("x-client", "x-client-secret");
+pub const X_CONSUMER_SECRET: &str = "hubTestConsumerSecret0123456789abcdefghijklmnopqrstuv";
+pub const X_BEARER: &str = "AAAA-app-only";
+pub const LI_CLIENT: (&str, &str) = ("li-client", "hubTestLinkedInSecret42");
 pub const PAGE: &str = "104857600112233";
 pub const PSID: &str = "7214365098123401";
 pub const REDIRECT: &str = "http://127.0.0.1:9/api/auth/callback/facebook";
@@ -53,8 +57,15 @@ impl Delivered {
     /// The text, whichever platform it came from.
     pub fn text(&self) -> String {
         let body = self.body();
-        let telegram = body["message"]["text"].as_str().map(str::to_owned);
-        telegram.unwrap_or_else(|| {
+        let places = [
+            "/message/text",
+            "/data/payload/direct_message_events/0/message_create/message_data/text",
+            "/notifications/0/decoratedGeneratedActivity/comment/text",
+        ];
+        let found = places
+            .iter()
+            .find_map(|place| body.pointer(place)?.as_str());
+        found.map(str::to_owned).unwrap_or_else(|| {
             let item = self.item();
             item["message"]["text"]
                 .as_str()
@@ -159,6 +170,18 @@ impl Peer {
             telegram_bot_token: BOT_TOKEN.into(),
             telegram_bot_username: BOT_NAME.into(),
             telegram_webhook_secret: HOOK_SECRET.into(),
+            twitter: TwitterApp {
+                client_id: X_CLIENT.0.into(),
+                client_secret: X_CLIENT.1.into(),
+                consumer_secret: X_CONSUMER_SECRET.into(),
+                bearer_token: X_BEARER.into(),
+                app_id: "31000042".into(),
+            },
+            linkedin: LinkedinApp {
+                client_id: LI_CLIENT.0.into(),
+                client_secret: LI_CLIENT.1.into(),
+                application_id: "31000043".into(),
+            },
             customers,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -254,6 +277,46 @@ impl Peer {
         self.try_call("POST", path, Some(token), Some(&body), DEADLINE)
             .await
             .expect("an answer")
+    }
+
+    /// A POST of a form, with an `Authorization` header when there is one.
+    pub async fn form(&self, path: &str, auth: Option<&str>, form: &[(&str, &str)]) -> Answer {
+        let body = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(form)
+            .finish();
+        let mut request = self
+            .client
+            .post(format!("{}{path}", self.base))
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(body);
+        if let Some(auth) = auth {
+            request = request.header("authorization", auth);
+        }
+        read(request.send().await.expect("an answer")).await
+    }
+
+    /// A call with more headers than the token's.
+    pub async fn with_headers(
+        &self,
+        method: &str,
+        path: &str,
+        token: &str,
+        headers: &[(&str, &str)],
+        body: Option<Value>,
+    ) -> Answer {
+        let mut request = self
+            .client
+            .request(method.parse().unwrap(), format!("{}{path}", self.base))
+            .bearer_auth(token);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(body) = body {
+            request = request
+                .header("content-type", "application/json")
+                .body(serde_json::to_vec(&body).unwrap());
+        }
+        read(request.send().await.expect("an answer")).await
     }
 
     pub async fn bot(&self, method: &str, body: Value) -> Answer {
@@ -359,6 +422,51 @@ impl Peer {
         ))
         .await
     }
+}
+
+async fn read(answer: reqwest::Response) -> Answer {
+    let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+    let text = answer.text().await.expect("a body");
+    let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+    Answer {
+        status,
+        headers,
+        body,
+    }
+}
+
+/// A hub that answers the challenges of X and LinkedIn and takes everything else.
+#[derive(Clone)]
+pub struct Prover {
+    secret: &'static str,
+}
+
+impl Prover {
+    pub async fn start(secret: &'static str) -> (Self, String) {
+        let prover = Self { secret };
+        let router = Router::new().fallback(prove).with_state(prover.clone());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        (prover, base)
+    }
+}
+
+async fn prove(State(prover): State<Prover>, OriginalUri(uri): OriginalUri) -> String {
+    let query = uri.query().unwrap_or_default().as_bytes();
+    let query: Vec<(String, String)> = url::form_urlencoded::parse(query).into_owned().collect();
+    let digest = |word: &str| hmac_hex(prover.secret.as_bytes(), word.as_bytes());
+    let answer = match query.first() {
+        Some((name, token)) if name == "crc_token" => {
+            use base64::Engine as _;
+            let bytes = hex::decode(digest(token)).unwrap();
+            let digest = base64::engine::general_purpose::STANDARD.encode(bytes);
+            json!({"response_token": format!("sha256={digest}")})
+        }
+        Some((_, code)) => json!({"challengeCode": code, "challengeResponse": digest(code)}),
+        None => json!({}),
+    };
+    answer.to_string()
 }
 
 impl Drop for Peer {

@@ -7,6 +7,8 @@ mod facebook;
 mod faults;
 mod harness;
 mod instagram;
+mod linkedin;
 mod telegram;
+mod twitter;
 mod webhooks;
 mod whatsapp;

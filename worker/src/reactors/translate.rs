@@ -304,7 +304,7 @@ impl Translate {
         let mut appends = Vec::new();
         for fact in &facts {
             count(platform, fact.kind);
-            let Some(route) = &fact.account else { continue };
+            let Some(route) = fact.route() else { continue };
             let mut owners = owners(store, platform, route, directory).await?;
             owners.retain(|owner| input.is_for(*owner));
             if owners.is_empty() {

@@ -3,9 +3,9 @@
 use chrono::{DateTime, Utc};
 use hub_domain::envelope::Append;
 use hub_domain::event::{
-    AccountNoted, ConversationNoted, Event, FailureClass, MessageDeleted, MessageEdited,
-    MessageObserved, MessageRead, MessageReceived, MessageSent, MessageType, PlatformMessage,
-    ReactionChanged, Receipt, ReceiptReceived, SendFailed, Thread,
+    AccountNeedsReconnect, AccountNoted, ConversationNoted, Event, FailureClass, MessageDeleted,
+    MessageEdited, MessageObserved, MessageRead, MessageReceived, MessageSent, MessageType,
+    PlatformMessage, ReactionChanged, Receipt, ReceiptReceived, SendFailed, Thread,
 };
 use hub_domain::id::{
     ConversationId, Key, MessageId, Shard, StreamId, conversation_id, message_id,
@@ -275,13 +275,24 @@ impl Translation<'_> {
     }
 
     fn account_noted(&self, fact: &Fact) -> Append {
+        let key = fact_key(self.owner.account.into(), fact);
+        // The platform says itself that its permission is gone: nothing has to fail first.
+        if let Some(reason) = fact.detail.get("reconnect").and_then(Value::as_str)
+            && fact.kind == FactKind::AccountStatusChanged
+        {
+            let event = AccountNeedsReconnect {
+                user: self.owner.user,
+                account: self.owner.account,
+                reason: reason.to_owned(),
+            };
+            return Append::one(self.shard, self.owner.account, event).once(key);
+        }
         let event = AccountNoted {
             user: self.owner.user,
             account: self.owner.account,
             fact: fact.kind.name().to_owned(),
             detail: self.seal_json(&json!(fact)),
         };
-        let key = fact_key(self.owner.account.into(), fact);
         Append::one(self.shard, self.owner.account, event).once(key)
     }
 

@@ -1,0 +1,183 @@
+//! Answering under a post, and what the answer means.
+
+use serde_json::{Value, json};
+
+use super::problem::{self, Asked, Class, Problem};
+use super::{urn, versioned};
+use crate::platform::http::{HttpRequest, HttpResponse, TransportError};
+use crate::platform::{App, Credentials, Outbound, SendOutcome, wire};
+
+/// The call that comments on a post in the organization's name. Other threads are refused before
+/// anything is queued; LinkedIn refuses what is left of them.
+pub fn request(app: &App, credentials: &Credentials, message: &Outbound) -> HttpRequest {
+    let (organization, post) = urn::of_post(&message.thread).unwrap_or(("", &message.thread));
+    let path = format!("rest/socialActions/{}/comments", urn::encoded(post));
+    let body = json!({
+        "actor": organization,
+        "object": post,
+        "message": { "text": message.text },
+    });
+    let call = HttpRequest::post_json(format!("{}/{path}", app.api_base), &body);
+    versioned(call, &app.api_version, &credentials.access_token)
+}
+
+/// What the answer to [`request`] means.
+pub fn interpret(answer: &Result<HttpResponse, TransportError>) -> SendOutcome {
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(TransportError::NotSent) => {
+            return SendOutcome::Backoff {
+                reason: "LinkedIn could not be reached".into(),
+            };
+        }
+        Err(TransportError::Unclear) => {
+            return SendOutcome::Unclear {
+                reason: "the connection broke before an answer".into(),
+            };
+        }
+    };
+    if let Some(problem) = Problem::read(answer) {
+        let class = problem.class(Asked::Send, answer);
+        let reason = problem.reason;
+        return match class {
+            Class::Wait(wait) => SendOutcome::RetryAfter { wait, reason },
+            Class::Backoff => SendOutcome::Backoff { reason },
+            Class::Reconnect => SendOutcome::Reconnect { reason },
+            Class::Permanent => SendOutcome::Permanent { reason },
+        };
+    }
+    let reason = format!("HTTP {} without words of LinkedIn", answer.status);
+    match answer.status {
+        200..=299 => match comment(answer) {
+            Some(platform_message_id) => SendOutcome::Sent {
+                platform_message_id,
+            },
+            None => SendOutcome::Unclear { reason },
+        },
+        429 => SendOutcome::RetryAfter {
+            wait: problem::wait("", answer),
+            reason,
+        },
+        // 408 tells that somebody in between gave up waiting, not what happened behind.
+        400..=499 if answer.status != 408 => SendOutcome::Backoff { reason },
+        _ => SendOutcome::Unclear { reason },
+    }
+}
+
+/// The comment's URN, under which its echo will come: given whole, or put together.
+fn comment(answer: &HttpResponse) -> Option<String> {
+    let body = answer.json();
+    let whole = |field: &Value| urn::of(field).filter(|urn| urn.starts_with("urn:li:comment:"));
+    let header = || answer.header("x-restli-id").map(Value::from);
+    let number = wire::id(&body["id"]).or_else(|| header().and_then(|id| wire::id(&id)));
+    let composed = || {
+        let post = urn::of(&body["object"])?;
+        Some(urn::comment(&post, number.as_deref()?))
+    };
+    whole(&body["commentUrn"])
+        .or_else(|| whole(&body["$URN"]))
+        .or_else(composed)
+        .or_else(|| number.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COMMENT: &str = "urn:li:comment:(urn:li:activity:2,3)";
+
+    #[test]
+    fn a_comment_in_the_organizations_name() {
+        let app = App {
+            api_base: "https://api.example".into(),
+            api_version: "202610".into(),
+            ..App::default()
+        };
+        let credentials = Credentials {
+            access_token: "token".into(),
+            ..Credentials::default()
+        };
+        let message = Outbound {
+            thread: "urn:li:organization:1/urn:li:activity:2".into(),
+            text: "Yes, <since> Monday".into(),
+            client_ref: "hub:x".into(),
+        };
+        let call = request(&app, &credentials, &message);
+        assert_eq!(
+            call.url,
+            "https://api.example/rest/socialActions/urn%3Ali%3Aactivity%3A2/comments"
+        );
+        let body: Value = serde_json::from_slice(&call.body).unwrap();
+        let expected = json!({"actor": "urn:li:organization:1", "object": "urn:li:activity:2",
+            "message": {"text": "Yes, <since> Monday"}});
+        assert_eq!(body, expected);
+        for header in [
+            ("authorization", "Bearer token"),
+            ("linkedin-version", "202610"),
+            ("x-restli-protocol-version", "2.0.0"),
+        ] {
+            let header = (header.0.to_owned(), header.1.to_owned());
+            assert!(call.headers.contains(&header), "{header:?}");
+        }
+    }
+
+    fn outcome(status: u16, headers: &[(&str, &str)], body: &Value) -> SendOutcome {
+        interpret(&Ok(HttpResponse {
+            status,
+            headers: headers
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            body: body.to_string().into_bytes(),
+        }))
+    }
+
+    #[test]
+    fn an_accepted_comment_is_named_as_its_echo_will_be() {
+        let sent = |id: &str| SendOutcome::Sent {
+            platform_message_id: id.into(),
+        };
+        for body in [
+            json!({"commentUrn": "urn:li:comment:(activity:2,3)"}),
+            json!({"$URN": COMMENT, "id": "3"}),
+            json!({"id": "3", "object": "urn:li:activity:2"}),
+        ] {
+            assert_eq!(outcome(201, &[], &body), sent(COMMENT), "{body}");
+        }
+        let header = [("x-restli-id", "3")];
+        let object = json!({"object": "urn:li:activity:2"});
+        assert_eq!(outcome(201, &header, &object), sent(COMMENT));
+        assert_eq!(outcome(201, &header, &Value::Null), sent("3"));
+        assert!(matches!(
+            outcome(201, &[], &Value::Null),
+            SendOutcome::Unclear { .. }
+        ));
+    }
+
+    #[test]
+    fn refusals() {
+        let body =
+            json!({"status": 403, "serviceErrorCode": 100, "message": "Not enough permissions"});
+        assert!(matches!(
+            outcome(403, &[], &body),
+            SendOutcome::Permanent { .. }
+        ));
+        let body =
+            json!({"status": 401, "serviceErrorCode": 65601, "code": "REVOKED_ACCESS_TOKEN"});
+        assert!(matches!(
+            outcome(401, &[], &body),
+            SendOutcome::Reconnect { .. }
+        ));
+        let body = json!("<html>");
+        assert!(matches!(
+            outcome(502, &[], &body),
+            SendOutcome::Unclear { .. }
+        ));
+        assert!(matches!(
+            outcome(429, &[], &body),
+            SendOutcome::RetryAfter { .. }
+        ));
+        let never = interpret(&Err(TransportError::NotSent));
+        assert!(matches!(never, SendOutcome::Backoff { .. }));
+    }
+}
