@@ -29,12 +29,22 @@ pub(crate) const FICTIONAL: &[(&str, &str)] = &[
     ),
     ("platforms.telegram.bot_username", "northwind_desk_bot"),
     ("platforms.telegram.webhook_secret", "hub_Secret-Token_01"),
+    (
+        "platforms.teams.client_id",
+        "0d9e7a52-1111-4222-8333-444455556666",
+    ),
+    (
+        "platforms.teams.client_secret",
+        "8Q~hub-fictional_ClientSecretForTests01",
+    ),
+    ("platforms.teams.webhook_secret", "teams_webhook_secret"),
 ];
 
 /// The key that tells whether a person has a registration of their own with the platform.
 const OWN_REGISTRATION: &[(&str, &str)] = &[
     ("platforms.facebook", "platforms.facebook.client_id"),
     ("platforms.telegram", "platforms.telegram.bot_token"),
+    ("platforms.teams", "platforms.teams.client_id"),
 ];
 
 const GENERATED: &[(&str, &str)] = &[

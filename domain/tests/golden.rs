@@ -8,6 +8,8 @@
 mod facebook;
 #[path = "golden/mutation.rs"]
 mod mutation;
+#[path = "golden/teams.rs"]
+mod teams;
 #[path = "golden/telegram.rs"]
 mod telegram;
 #[path = "golden/vectors.rs"]

@@ -27,6 +27,8 @@ pub enum Method {
     Post,
     /// DELETE
     Delete,
+    /// PATCH
+    Patch,
 }
 
 impl HttpRequest {
@@ -55,6 +57,14 @@ impl HttpRequest {
             url: url.into(),
             headers: vec![("content-type".into(), "application/json".into())],
             body: body.to_string().into_bytes(),
+        }
+    }
+
+    /// A PATCH of this URL with a JSON value.
+    pub fn patch_json(url: impl Into<String>, body: &serde_json::Value) -> Self {
+        Self {
+            method: Method::Patch,
+            ..Self::post_json(url, body)
         }
     }
 

@@ -77,6 +77,7 @@ impl Translation<'_> {
             | FactKind::OptinChanged
             | FactKind::TemplateStatusChanged
             | FactKind::AccountStatusChanged
+            | FactKind::ResourceChanged
             | FactKind::TypingStarted
             | FactKind::Ignored
             | FactKind::Unknown => self.noted(conversation, fact),
