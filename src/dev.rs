@@ -127,6 +127,7 @@ async fn hub(
 fn sandbox(settings: &Settings, address: &str) -> Result<Sandbox> {
     let facebook = settings.app(Platform::Facebook);
     let telegram = settings.app(Platform::Telegram);
+    let teams = settings.app(Platform::Teams);
     Ok(Sandbox::new(&hub_sandbox::Options {
         hub_webhook_base: address.to_owned(),
         facebook_app_id: facebook.client_id,
@@ -134,6 +135,8 @@ fn sandbox(settings: &Settings, address: &str) -> Result<Sandbox> {
         telegram_bot_token: telegram.bot_token.expose().to_owned(),
         telegram_bot_username: telegram.bot_username,
         telegram_webhook_secret: telegram.webhook_secret.expose().to_owned(),
+        teams_client_id: teams.client_id,
+        teams_client_secret: teams.client_secret.expose().to_owned(),
         customers: settings.sandbox.customers,
     })?)
 }

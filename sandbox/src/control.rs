@@ -190,7 +190,8 @@ const FRONT_PAGE: &str = r#"<!doctype html>
 <meta charset="utf-8"><title>Hub sandbox</title>
 <h1>Hub sandbox</h1>
 <p>This server plays the platforms' side of the wire: Facebook Messenger under <code>/v26.0/…</code>,
-the Telegram Bot API under <code>/bot&lt;token&gt;/…</code>. Nothing here reaches the real ones.</p>
+the Telegram Bot API under <code>/bot&lt;token&gt;/…</code>, Microsoft Graph under <code>/v1.0/…</code>
+with its sign-in pages under <code>/&lt;tenant&gt;/oauth2/v2.0/…</code>. Nothing here reaches the real ones.</p>
 <h2>Controls</h2>
 <pre>
 POST   /control/incoming  {"platform","account","from":{"id","name"},"text","repeat"?}   a customer writes
@@ -205,5 +206,9 @@ DELETE /control/faults
 POST   /control/reset     forget messages, requests and faults
 PUT    /control/hub       {"base":"http://…"}                                          where webhooks go
 POST   /control/pages     {"id","name"}                                                Facebook: the next person who connects grants this page
+POST   /control/teams/people    {"id","name"}                                          Teams: the next person who connects
+POST   /control/teams/messages  {"chat","message","action","text"?,"from"?,"reaction"?} edit, delete, react, unreact
+POST   /control/teams/subscriptions/&lt;person&gt;  {"event"}                                expired, reauthorizationRequired, subscriptionRemoved, missed
+POST   /control/teams/tokens/&lt;person&gt;         {"revoked"?}                             access tokens end; with revoked all
 </pre>
 "#;

@@ -38,6 +38,10 @@ pub use serve::{Sandbox, serve};
 /// naming it in the dialog's URL (`&page=`).
 pub const DEMO_FACEBOOK_PAGE: &str = "104857600998877";
 
+/// The person that scripted customers of Teams write to. Whoever wants to hear them signs in as
+/// this one, named in the dialog's URL (`&login_hint=`).
+pub const DEMO_TEAMS_PERSON: &str = "d0d0d0d0-0000-4000-8000-00000000de30";
+
 /// The installation the platforms know: what the hub is configured with on its side.
 #[derive(Clone)]
 pub struct Options {
@@ -53,6 +57,10 @@ pub struct Options {
     pub telegram_bot_username: String,
     /// The secret header of Telegram's webhooks until `setWebhook` names another.
     pub telegram_webhook_secret: String,
+    /// The Microsoft app's client id.
+    pub teams_client_id: String,
+    /// The Microsoft app's secret; signs tokens.
+    pub teams_client_secret: String,
     /// Whether scripted customers write now and then.
     pub customers: bool,
 }

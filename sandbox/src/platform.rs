@@ -5,6 +5,7 @@
 
 pub(crate) mod facebook;
 mod graph;
+pub(crate) mod teams;
 pub(crate) mod telegram;
 
 use std::sync::Arc;
@@ -80,6 +81,8 @@ pub(crate) trait Player: Send + Sync {
 pub(crate) fn players(world: &Arc<World>, options: &Options) -> Vec<Arc<dyn Player>> {
     vec![
         Arc::new(telegram::Bot::new(world, options)),
+        // Before Meta's, who takes every path with a version.
+        Arc::new(teams::Graph::new(world, options)),
         Arc::new(facebook::Messenger::new(world, options)),
     ]
 }

@@ -103,6 +103,8 @@ pub async fn play(port: u16, hub: &str) {
         telegram_bot_token: "7100000001:unused".to_owned(),
         telegram_bot_username: "unused_bot".to_owned(),
         telegram_webhook_secret: "unused".to_owned(),
+        teams_client_id: "unused".to_owned(),
+        teams_client_secret: "unused".to_owned(),
         customers: false,
     })
     .expect("a sandbox");

@@ -8,6 +8,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{OriginalUri, State};
 use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
 use hmac::{Hmac, KeyInit, Mac};
 use hub_sandbox::Options;
 use serde_json::{Value, json};
@@ -21,6 +22,8 @@ pub const APP_SECRET: &str = "0f1e2d3c4b5a69788796a5b4c3d2e1f0";
 pub const BOT_TOKEN: &str = "7100000001:AAHub-fictional_TokenForTests0123456789";
 pub const BOT_NAME: &str = "northwind_desk_bot";
 pub const HOOK_SECRET: &str = "hub_Secret-Token_01";
+pub const TEAMS_ID: &str = "0d9e7a52-1111-4222-8333-444455556666";
+pub const TEAMS_SECRET: &str = "8Q~hub-fictional_ClientSecretForTests01";
 pub const PAGE: &str = "104857600112233";
 pub const PSID: &str = "7214365098123401";
 pub const REDIRECT: &str = "http://127.0.0.1:9/api/auth/callback/facebook";
@@ -110,14 +113,19 @@ async fn take(
     OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
     raw: Bytes,
-) -> StatusCode {
+) -> Response {
+    let query = uri.query().unwrap_or_default().as_bytes();
+    let mut query = url::form_urlencoded::parse(query);
+    if let Some((_, token)) = query.find(|(name, _)| name == "validationToken") {
+        return token.into_owned().into_response();
+    }
     let path = uri.path().to_owned();
     hub.got
         .lock()
         .unwrap()
         .push(Delivered { path, headers, raw });
     let status = hub.statuses.lock().unwrap().pop_front().unwrap_or(200);
-    StatusCode::from_u16(status).unwrap()
+    StatusCode::from_u16(status).unwrap().into_response()
 }
 
 /// An answer, read.
@@ -151,6 +159,8 @@ impl Peer {
             telegram_bot_token: BOT_TOKEN.into(),
             telegram_bot_username: BOT_NAME.into(),
             telegram_webhook_secret: HOOK_SECRET.into(),
+            teams_client_id: TEAMS_ID.into(),
+            teams_client_secret: TEAMS_SECRET.into(),
             customers,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

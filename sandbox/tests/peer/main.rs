@@ -6,5 +6,6 @@ mod controls;
 mod facebook;
 mod faults;
 mod harness;
+mod teams;
 mod telegram;
 mod webhooks;
