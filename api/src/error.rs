@@ -129,6 +129,11 @@ impl Problem {
                 error.insert("error".to_owned(), json!(message));
                 Value::Object(error)
             }
+            Shape::FlatWithSuccess => {
+                error.insert("error".to_owned(), json!(message));
+                error.insert("success".to_owned(), json!(false));
+                Value::Object(error)
+            }
         }
     }
 
@@ -248,6 +253,8 @@ enum Shape {
     StructuredWithMessage,
     /// `{"error":"message", code, …}`.
     Flat,
+    /// The same, and `"success":false`.
+    FlatWithSuccess,
 }
 
 /// The name of the schema that describes a route's errors.
@@ -256,6 +263,7 @@ pub fn envelope(method: &Method, path: &str, status: StatusCode) -> &'static str
         Shape::Structured => "Problem",
         Shape::StructuredWithMessage => "ProblemWithMessage",
         Shape::Flat => "FlatProblem",
+        Shape::FlatWithSuccess => "DebugProblem",
     }
 }
 
@@ -269,6 +277,7 @@ fn shape(method: &Method, path: &str, status: StatusCode) -> Shape {
         status,
         StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED
     );
+    let method_fits = status != StatusCode::METHOD_NOT_ALLOWED;
     match (method, path) {
         (_, path) if path.starts_with("/api/telegram/") => Shape::Flat,
         (&Method::GET, "/api/conversations") if own => Shape::Flat,
@@ -277,6 +286,9 @@ fn shape(method: &Method, path: &str, status: StatusCode) -> Shape {
             Shape::StructuredWithMessage
         }
         (_, path) if path.starts_with("/api/webhooks/") && known => Shape::Flat,
+        (_, path) if path.starts_with("/api/debug/") && own && method_fits => {
+            Shape::FlatWithSuccess
+        }
         _ => Shape::Structured,
     }
 }
@@ -380,6 +392,10 @@ mod tests {
             of(Method::PUT, "/api/webhooks/{platform}", 405),
             Shape::Structured
         );
+        let debug = "/api/debug/polling/{id}";
+        assert_eq!(of(Method::POST, debug, 404), Shape::FlatWithSuccess);
+        assert_eq!(of(Method::POST, debug, 401), Shape::Structured);
+        assert_eq!(of(Method::PUT, debug, 405), Shape::Structured);
         let callback = "/api/auth/callback/telegram";
         assert_eq!(
             of(Method::POST, callback, 400),

@@ -72,6 +72,15 @@ impl Object {
         }
     }
 
+    /// A field that is a time, if it is there.
+    pub fn time(&self, field: &'static str) -> Result<Option<DateTime<Utc>>, Problem> {
+        let time = self.text(field, field)?.map(|text| {
+            let message = format!("{field} must be an ISO 8601 time");
+            date_time(text).ok_or_else(|| Problem::field(field, message))
+        });
+        time.transpose()
+    }
+
     /// A field's text that has to be there.
     pub fn required(&self, field: &'static str, what: &str) -> Result<&str, Problem> {
         self.text(field, what)?

@@ -38,7 +38,8 @@ use crate::routes::documented;
         schema::Problem,
         schema::ProblemDetail,
         schema::ProblemWithMessage,
-        schema::FlatProblem
+        schema::FlatProblem,
+        schema::DebugProblem
     )),
     modifiers(&Surroundings),
     tags(

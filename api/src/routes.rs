@@ -14,6 +14,7 @@ pub mod health;
 pub mod messages;
 pub mod oauth;
 pub mod page;
+pub mod polls;
 pub mod send;
 pub mod webhooks;
 
@@ -76,6 +77,7 @@ pub(crate) fn documented() -> OpenApiRouter<Api> {
         .merge(accounts::routes())
         .merge(conversations::routes())
         .merge(messages::routes())
+        .merge(polls::routes())
         .merge(live::routes())
         .merge(webhooks::routes())
         .merge(health::routes())

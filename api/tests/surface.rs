@@ -27,6 +27,8 @@ mod openapi;
 mod page;
 #[path = "surface/past.rs"]
 mod past;
+#[path = "surface/polling.rs"]
+mod polling;
 #[path = "../../store/tests/it/redis.rs"]
 mod redis;
 #[path = "surface/sending.rs"]

@@ -18,6 +18,8 @@ pub struct ApiSettings {
     pub send_wait: Duration,
     /// How long an OAuth callback waits for the account.
     pub oauth_callback_wait: Duration,
+    /// How long a request waits for an account to be polled.
+    pub poll_wait: Duration,
     /// Requests one user may make per window.
     pub rate_limit_requests: u32,
     /// Requests to sensitive routes one user may make per window.
@@ -34,6 +36,7 @@ impl ApiSettings {
             read_wait: layers.millis("api.read_wait_ms")?,
             send_wait: layers.millis("api.send_wait_ms")?,
             oauth_callback_wait: layers.millis("api.oauth_callback_wait_ms")?,
+            poll_wait: layers.millis("api.poll_wait_ms")?,
             rate_limit_requests: layers.number("api.rate_limit_requests", 1..=1_000_000)?,
             strict_rate_limit_requests: layers
                 .number("api.strict_rate_limit_requests", 1..=1_000_000)?,

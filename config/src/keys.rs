@@ -96,6 +96,7 @@ pub(crate) const KEYS: &[Key] = &[
     plain("api.read_wait_ms", &["HUB_READ_WAIT_MS"]),
     plain("api.send_wait_ms", &["HUB_SEND_WAIT_MS"]),
     plain("api.oauth_callback_wait_ms", &["HUB_OAUTH_CALLBACK_WAIT_MS"]),
+    plain("api.poll_wait_ms", &["HUB_POLL_WAIT_MS"]),
     plain("api.rate_limit_requests", &["USER_RATE_LIMIT_REQUESTS"]),
     plain("api.strict_rate_limit_requests", &["HUB_STRICT_RATE_LIMIT_REQUESTS"]),
     plain("api.rate_limit_window_ms", &["USER_RATE_LIMIT_WINDOW_MS"]),

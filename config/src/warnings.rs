@@ -56,9 +56,11 @@ pub(crate) fn of(settings: &Settings) -> Vec<String> {
              would lose them.",
         ),
         (
-            api.send_wait > patience || api.oauth_callback_wait > patience,
-            "HUB_SEND_WAIT_MS or HUB_OAUTH_CALLBACK_WAIT_MS is above 9 s: web clients give up \
-             after 10 s.",
+            [api.send_wait, api.oauth_callback_wait, api.poll_wait]
+                .into_iter()
+                .any(|wait| wait > patience),
+            "HUB_SEND_WAIT_MS, HUB_OAUTH_CALLBACK_WAIT_MS or HUB_POLL_WAIT_MS is above 9 s: web \
+             clients give up after 10 s.",
         ),
         (
             production && local,

@@ -40,17 +40,49 @@ pub enum Command {
         /// The name the outcome is kept under, for the request that waits for it.
         answer: Key,
     },
+    /// A page that a poll fetched, byte for byte.
+    Page {
+        /// Which platform it is from.
+        platform: Platform,
+        /// Who owns the account; it is for nobody else, whoever has connected the same one.
+        user: UserId,
+        /// The account it was fetched for.
+        account: AccountId,
+        /// The platform's id of the account, under whose key it is sealed.
+        route: String,
+        /// The raw body, base64 before sealing.
+        body: Sealed,
+        /// When it was sealed.
+        sealed_at: DateTime<Utc>,
+        /// True when webhooks should have brought all that is in it.
+        repairs: bool,
+        /// The name that what it brought is kept under, when somebody waits for it.
+        answer: Option<Key>,
+    },
+    /// Somebody wants an account polled now.
+    PollAccount {
+        /// Whose it is.
+        user: UserId,
+        /// The account.
+        account: AccountId,
+        /// Look back to here, whatever is known already.
+        since: Option<DateTime<Utc>>,
+        /// The name the outcome is kept under.
+        answer: Key,
+    },
 }
 
 impl Command {
     /// Every kind this build knows.
-    pub const KINDS: [&'static str; 2] = ["webhook", "connect"];
+    pub const KINDS: [&'static str; 4] = ["webhook", "connect", "page", "poll_account"];
 
     /// The name in the log.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Webhook { .. } => "webhook",
             Self::Connect { .. } => "connect",
+            Self::Page { .. } => "page",
+            Self::PollAccount { .. } => "poll_account",
         }
     }
 }
@@ -114,6 +146,33 @@ pub enum ConnectAnswer {
         /// What to tell the person.
         message: String,
     },
+}
+
+/// What the worker answers to a [`Command::PollAccount`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum PollAnswer {
+    /// The account was polled.
+    Polled {
+        /// Messages the hub did not have before.
+        messages: u64,
+    },
+    /// It was not.
+    Failed {
+        /// What to tell the person.
+        message: String,
+        /// Whether asking again may help.
+        retryable: bool,
+        /// The platform wants to be left alone for this many seconds.
+        retry_after_s: Option<u64>,
+    },
+}
+
+/// What a [`Command::Page`] brought, for the poll that waits to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PageAnswer {
+    /// Messages the hub did not have before.
+    pub messages: u64,
 }
 
 #[cfg(test)]

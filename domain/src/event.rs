@@ -8,6 +8,7 @@ mod upcast;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::id::{AccountId, ConversationId, MessageId, SessionId, UserId};
 use crate::platform::Platform;
@@ -228,6 +229,15 @@ payloads! {
         account: AccountId,
         /// What the platform said.
         reason: String,
+    }
+    /// A poll fetched all there was, and the next one begins elsewhere than this one did.
+    AccountPolled {
+        /// The owner.
+        user: UserId,
+        /// The account.
+        account: AccountId,
+        /// Where the next poll begins, in the adapter's words.
+        cursor: Value,
     }
     /// An attempt to connect an account failed.
     ConnectFailed {
@@ -542,6 +552,8 @@ events! {
     AccountDisconnected(AccountDisconnected) = 1,
     /// See [`AccountNeedsReconnect`].
     AccountNeedsReconnect(AccountNeedsReconnect) = 1,
+    /// See [`AccountPolled`].
+    AccountPolled(AccountPolled) = 1,
     /// See [`ConnectFailed`].
     ConnectFailed(ConnectFailed) = 1,
     /// See [`AccountNoted`].

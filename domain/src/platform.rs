@@ -7,6 +7,7 @@
 pub mod call;
 pub mod fact;
 pub mod http;
+pub mod polling;
 
 mod facebook;
 mod meta;
@@ -26,6 +27,7 @@ use crate::secret::Secret;
 use call::{CallFailure, Fetch, PollFlow, SubscribeFlow, Tokens};
 use fact::Fact;
 use http::{HttpRequest, HttpResponse, TransportError};
+use polling::Polling;
 
 /// The platforms a client may see. No other value ever reaches one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -421,6 +423,12 @@ pub trait Adapter: Sync + Send {
         Err(CallFailure::Permanent {
             reason: "this platform's tokens are not renewed".to_owned(),
         })
+    }
+
+    /// How often accounts are polled, and for what. Whoever overrides [`Adapter::poll`] overrides
+    /// this too: `None` is never polled.
+    fn polling(&self) -> Option<Polling> {
+        None
     }
 
     /// Starts fetching what is new since `cursor` (the first time: since a day before `now`).

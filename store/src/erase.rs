@@ -134,6 +134,13 @@ impl Store {
         let shard = begun.shard.0;
         let connections = self.connections(user).await?;
         let accounts: Vec<Uuid> = connections.iter().map(|it| it.account.0).collect();
+        for table in [
+            "DELETE FROM polls WHERE shard = $1 AND account = ANY ($2)",
+            "DELETE FROM poll_wishes WHERE shard = $1 AND account = ANY ($2)",
+        ] {
+            self.remove(sqlx::query(table).bind(shard).bind(&accounts))
+                .await?;
+        }
         let mut erased = Erased {
             refresh_tokens: self
                 .remove(
@@ -149,7 +156,7 @@ impl Store {
             jobs: self
                 .remove(
                     sqlx::query(
-                        "DELETE FROM jobs WHERE shard = $1 AND queue IN ('contact', 'disconnect') \
+                        "DELETE FROM jobs WHERE shard = $1 AND queue IN ('contact', 'disconnect', 'poll') \
                          AND payload ->> 'user' = $2",
                     )
                     .bind(shard)

@@ -96,6 +96,42 @@ pub async fn enqueue(connection: &mut PgConnection, job: &NewJob) -> Result<()> 
     Ok(())
 }
 
+/// Enqueues inside the caller's transaction what somebody waits for: a job that would be due later
+/// is due now. One that runs, runs once more; one that is parked stays where it is.
+pub async fn hasten(connection: &mut PgConnection, job: &NewJob) -> Result<()> {
+    enqueue(connection, job).await?;
+    sqlx::query(
+        "UPDATE jobs SET due_at = least(due_at, now()) \
+         WHERE shard = $1 AND queue = $2 AND key = $3 AND lease_owner IS NULL",
+    )
+    .bind(job.shard.0)
+    .bind(job.queue)
+    .bind(&job.key)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Moves the end of a claim to `lease` from now, for a run of many calls. [`Error::Fenced`] when it
+/// is no longer this run's: then it must not make another one.
+pub async fn extend(pool: &PgPool, job: &Job, lease: Duration) -> Result<()> {
+    let extended = sqlx::query(
+        "UPDATE jobs SET due_at = now() + $4 * interval '1 second' \
+         WHERE shard = $1 AND id = $2 AND fence = $3 AND lease_owner IS NOT NULL",
+    )
+    .bind(job.shard.0)
+    .bind(job.id)
+    .bind(job.fence)
+    .bind(lease.as_secs_f64())
+    .execute(pool)
+    .await?
+    .rows_affected();
+    if extended == 0 {
+        return Err(Error::Fenced);
+    }
+    Ok(())
+}
+
 /// Claims due jobs of a queue for `lease`, at most `limit`, starting with another shard each time.
 pub async fn claim(
     pool: &PgPool,

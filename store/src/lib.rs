@@ -15,6 +15,7 @@
 //! - [`jobs`]: work with a due time, behind apalis's storage seam
 //! - [`peer`]: what the log's speed is measured against
 //! - [`vault`]: sealing what is personal or secret; [`erase`]: forgetting a person
+//! - [`polls`]: when accounts are polled, and who waits for it
 //! - [`login`], [`session`], [`oauth`], [`account`], [`answer`]: side tables
 //! - [`signal`], [`bus`]: hints that something happened; polling is the truth
 //! - [`limit`]: counting requests and failed logins, in Redis or in memory
@@ -40,6 +41,7 @@ pub mod oauth;
 pub mod parked;
 pub mod peer;
 pub mod places;
+pub mod polls;
 pub mod project;
 pub mod query;
 pub mod read;

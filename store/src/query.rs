@@ -132,6 +132,26 @@ impl Store {
             .filter(|account| platform.is_none_or(|it| it.name() == account.platform))
             .map(|account| account.id)
             .collect();
+        self.page_of(user, active, limit, offset).await
+    }
+
+    /// The newest conversations of one account of the user.
+    pub async fn conversations_of(
+        &self,
+        user: UserId,
+        account: AccountId,
+        limit: i64,
+    ) -> Result<Page<conversation::Model>> {
+        self.page_of(user, vec![account.0], limit, 0).await
+    }
+
+    async fn page_of(
+        &self,
+        user: UserId,
+        active: Vec<uuid::Uuid>,
+        limit: i64,
+        offset: i64,
+    ) -> Result<Page<conversation::Model>> {
         let shard = self.sharding().of_user(user);
         let totals = self.totals(user).await?;
         let total = totals

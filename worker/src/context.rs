@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use hub_config::{Settings, WorkerSettings};
+use hub_domain::platform::http::{HttpRequest, HttpResponse, TransportError};
 use hub_domain::platform::{Adapter, App, Platform, adapter};
 use hub_store::Store;
+use hub_store::account::Owner;
 
 use crate::http::Driver;
 use crate::reference::References;
@@ -59,6 +61,16 @@ impl Context {
     /// The HTTP driver.
     pub fn http(&self) -> &Driver {
         &self.inner.http
+    }
+
+    /// Makes a call in the name of a connected account. The one place where what such calls have in
+    /// common belongs.
+    pub async fn call_as(
+        &self,
+        _account: Owner,
+        request: HttpRequest,
+    ) -> Result<HttpResponse, TransportError> {
+        self.inner.http.call(request).await
     }
 
     /// The references attached to sends.

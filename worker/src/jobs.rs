@@ -11,6 +11,7 @@ pub mod dlq;
 pub mod erase;
 pub mod install;
 pub mod maintenance;
+pub mod poll;
 pub mod send;
 
 use std::panic::AssertUnwindSafe;
@@ -19,15 +20,23 @@ use std::time::Duration;
 use apalis::prelude::{Monitor, WorkerBuilder, WorkerBuilderExt as _};
 use apalis_core::worker::ext::parallelize::ParallelizeExt as _;
 use futures::FutureExt as _;
+use hub_domain::id::{AccountId, Place, Shard};
 use hub_domain::retry;
 use hub_store::jobs::{Job, JobBackend, Outcome, finish};
-use hub_store::{Error, Result};
+use hub_store::project::Projection;
+use hub_store::{Error, Result, parked, read};
 use uuid::Uuid;
 
 use crate::Context;
 
 /// A claim is held this long. Longer than any turn: a turn ends its last call by the HTTP time-out.
 const LEASE: Duration = Duration::from_secs(90);
+
+/// How long a job waits for the accounts read model to show what the log has.
+const CATCH_UP_MAX: Duration = Duration::from_secs(2);
+
+/// How soon to look again at an account whose events the read model holds back.
+const HELD_LOOK: Duration = Duration::from_secs(5);
 
 /// A kind of job.
 pub trait Queue: Clone + Send + Sync + 'static {
@@ -51,6 +60,7 @@ pub fn register(monitor: Monitor, context: &Context) -> Monitor {
     let monitor = queue(monitor, context, contact::Contact::new(context.clone()));
     let monitor = queue(monitor, context, install::Install::new(context.clone()));
     let monitor = queue(monitor, context, dlq::DeadLetters::new(context.clone()));
+    let monitor = queue(monitor, context, poll::Poll::new(context.clone()));
     queue(
         monitor,
         context,
@@ -116,6 +126,29 @@ async fn run<Q: Queue>(context: &Context, queue: &Q, job: Job) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// How a job has to end that cannot believe the accounts read model yet; `None` when it can.
+async fn accounts_behind(
+    context: &Context,
+    shard: Shard,
+    account: AccountId,
+) -> Result<Option<Outcome>> {
+    let store = context.store();
+    let position = read::head(store.pool(), shard).await?;
+    let shown = store
+        .wait_for_projection(
+            Projection::Accounts,
+            Place { shard, position },
+            CATCH_UP_MAX,
+        )
+        .await?;
+    if !shown {
+        return Ok(Some(Outcome::Again(Duration::from_millis(200))));
+    }
+    let accounts = Projection::Accounts.name();
+    let is_held = parked::is_held(store.pool(), accounts, shard, account.into()).await?;
+    Ok(is_held.then_some(Outcome::Again(HELD_LOOK)))
 }
 
 fn again(job: &Job, reason: String) -> Outcome {

@@ -26,7 +26,7 @@ pub struct Schedule {
 }
 
 /// Every schedule of the hub.
-pub const SCHEDULES: [Schedule; 7] = [
+pub const SCHEDULES: [Schedule; 8] = [
     Schedule {
         name: "refresh-tokens",
         cron: "0 0 2 * * *",
@@ -61,6 +61,11 @@ pub const SCHEDULES: [Schedule; 7] = [
         name: "parked",
         cron: "30 * * * * *",
         purpose: "try again what was parked for want of newer code",
+    },
+    Schedule {
+        name: "polls",
+        cron: "*/30 * * * * *",
+        purpose: "ask the accounts that are due what is new",
     },
 ];
 

@@ -196,6 +196,149 @@ pub struct Sent {
     pub success: bool,
 }
 
+/// What the platforms said.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub struct Synced {
+    /// Always true: accounts have results of their own.
+    pub success: bool,
+    /// Messages the hub did not have before.
+    #[schema(minimum = 0)]
+    pub total_messages: i64,
+    /// One of each active account.
+    pub account_results: Vec<AccountResult>,
+}
+
+/// What an account's platform said.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub struct AccountResult {
+    /// The account's id.
+    pub account_id: Uuid,
+    /// The platform it is on.
+    pub platform: PlatformName,
+    /// Messages the hub did not have before.
+    #[schema(minimum = 0)]
+    pub message_count: i64,
+    /// False when the account was not polled, or is not done.
+    pub success: bool,
+    /// Why, for a person.
+    #[schema(nullable = false)]
+    pub error: Option<String>,
+}
+
+/// An account, in short.
+#[derive(ToSchema)]
+pub struct ShortAccount {
+    /// The account's id.
+    pub id: Uuid,
+    /// The platform it is on.
+    pub platform: PlatformName,
+    /// Its name on the platform.
+    pub username: String,
+}
+
+/// An account was polled.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub struct Polled {
+    /// Always true.
+    pub success: bool,
+    /// The account.
+    pub account: ShortAccount,
+    /// Messages the hub did not have before.
+    #[schema(minimum = 0)]
+    pub message_count: i64,
+}
+
+/// A look at an account.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub struct AccountLook {
+    /// Always true.
+    pub success: bool,
+    /// The account.
+    pub account: ShortAccount,
+    /// How many conversations it has.
+    #[schema(minimum = 0)]
+    pub conversations_count: i64,
+    /// The newest five.
+    #[schema(max_items = 5)]
+    pub conversations: Vec<Conversation>,
+}
+
+/// The polls of the caller's accounts.
+#[derive(ToSchema)]
+pub struct Polls {
+    /// Always true.
+    pub success: bool,
+    /// In numbers.
+    pub stats: PollStats,
+}
+
+/// Polls in numbers.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub struct PollStats {
+    /// Due and not begun.
+    #[schema(minimum = 0)]
+    pub waiting: i64,
+    /// Running.
+    #[schema(minimum = 0)]
+    pub active: i64,
+    /// Ended well, ever.
+    #[schema(minimum = 0)]
+    pub completed: i64,
+    /// Ended otherwise, ever.
+    #[schema(minimum = 0)]
+    pub failed: i64,
+    /// Will be due.
+    #[schema(minimum = 0)]
+    pub delayed: i64,
+    /// Active accounts that are polled.
+    #[schema(minimum = 0)]
+    pub active_accounts: i64,
+    /// When the last one ended well.
+    #[schema(required = true)]
+    pub last_poll_time: Option<DateTime<Utc>>,
+    /// All that ended, ever.
+    #[schema(minimum = 0)]
+    pub total_polls: i64,
+}
+
+/// A look at the configuration of Instagram.
+#[derive(ToSchema)]
+pub struct InstagramLook {
+    /// Always true.
+    pub success: bool,
+    /// What is set.
+    pub config: InstagramConfig,
+}
+
+/// What is set, without a secret.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub struct InstagramConfig {
+    /// Whether there is an application id.
+    pub app_id_configured: bool,
+    /// Its length.
+    #[schema(minimum = 0)]
+    pub app_id_length: i64,
+    /// How it begins, or `NOT SET`.
+    pub app_id_first_chars: String,
+    /// Whether there is a secret.
+    pub app_secret_configured: bool,
+    /// Its length.
+    #[schema(minimum = 0)]
+    pub app_secret_length: i64,
+    /// The hub's address for platforms, or `NOT SET`.
+    pub webhook_base_url: String,
+    /// Where people come back to, or `NOT SET`.
+    pub redirect_uri: String,
+    /// Where people are sent; what is not set reads `MISSING`.
+    pub auth_url: String,
+}
+
 /// A webhook is on disk.
 #[derive(ToSchema)]
 pub struct WebhookTaken {

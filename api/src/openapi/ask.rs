@@ -129,6 +129,13 @@ pub struct Grant {
     pub error: Option<String>,
 }
 
+/// How far back to look.
+#[derive(ToSchema)]
+pub struct Syncing {
+    /// Messages since this time, whatever is known already; without it, what is new.
+    pub since: Option<DateTime<Utc>>,
+}
+
 /// Which page of a list.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]

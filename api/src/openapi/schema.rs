@@ -230,6 +230,24 @@ pub struct FlatProblem {
     pub details: Option<Value>,
 }
 
+/// The flat error envelope of the routes for looking into the hub.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub struct DebugProblem {
+    /// Always false.
+    pub success: bool,
+    /// Words for a person.
+    pub error: String,
+    /// A name for programs.
+    pub code: String,
+    /// The same words as `error`.
+    pub message: String,
+    /// True when the same request may work later.
+    pub retryable: bool,
+    /// More for programs; its form depends on the code.
+    pub details: Option<Value>,
+}
+
 /// Why a webhook was not taken. Platforms read the status and nothing else.
 #[derive(ToSchema)]
 pub struct WebhookRefusal {

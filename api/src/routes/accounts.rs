@@ -135,7 +135,7 @@ async fn refresh(
 ) -> Result<Json<Value>, Problem> {
     let row = own_account(&api, &caller, AccountId(id), REFRESHING).await?;
     if !row.is_active {
-        return Err(unknown_account());
+        return Err(unknown());
     }
     Ok(Json(json!({
         "success": true,
@@ -182,9 +182,10 @@ async fn own_account(
 ) -> Result<account::Model, Problem> {
     let row = api.store().account(caller.user, id).await;
     row.map_err(|error| failing.because(error))?
-        .ok_or_else(unknown_account)
+        .ok_or_else(unknown)
 }
 
-fn unknown_account() -> Problem {
+/// An account that is not the caller's, or not there.
+pub fn unknown() -> Problem {
     Problem::not_found("ACCOUNT_NOT_FOUND", "Account not found or inactive")
 }

@@ -16,7 +16,11 @@ use crate::hub::{Hub, PASSWORD, Person, request};
 /// turn into sockets, which a router alone does not do; their refusals are here.
 #[tokio::test]
 async fn every_operation_answers_as_described() {
-    let hub = Hub::start_with(&[("HUB_OAUTH_CALLBACK_WAIT_MS", "10")]).await;
+    let waits = [
+        ("HUB_OAUTH_CALLBACK_WAIT_MS", "10"),
+        ("HUB_POLL_WAIT_MS", "10"),
+    ];
+    let hub = Hub::start_with(&waits).await;
     let ann = hub.person("ann").await;
     let account = hub.account(&ann, Platform::Facebook, "PAGE1").await;
     let thread = ann.thread(account, Platform::Facebook, "t_10");
@@ -69,6 +73,17 @@ async fn every_operation_answers_as_described() {
             &content,
             201,
         ),
+        ("POST", "/api/messages/sync", &none, 200),
+        ("POST", &format!("/api/messages/poll/{account}"), &none, 502),
+        (
+            "GET",
+            &format!("/api/messages/debug/twitter/{account}"),
+            &none,
+            404,
+        ),
+        ("POST", &format!("/api/debug/polling/{account}"), &none, 200),
+        ("GET", "/api/debug/polling/stats", &none, 200),
+        ("GET", "/api/debug/instagram-config", &none, 200),
         ("GET", "/health", &none, 200),
         ("GET", "/metrics", &none, 404),
         ("GET", "/api/csrf-token", &none, 200),

@@ -51,11 +51,12 @@ pub enum PollStep {
     /// Make this call and come back with its answer.
     Call(HttpRequest),
     /// Keep this body as raw input, which [`super::Adapter::translate`] reads, and come back with
-    /// `None`.
+    /// `None`. Only what may have news in it: a quiet account leaves no trace.
     Keep(Vec<u8>),
     /// Everything there is has been kept; the next poll begins here.
     Done {
-        /// What the adapter wants to be given the next time. No secret, no personal text.
+        /// What the adapter wants to be given the next time. No secret, no personal text, and the
+        /// same as before when nothing has happened: each other one becomes an event.
         cursor: Value,
     },
     /// It did not work. What was kept before stays kept, the cursor stays where it was.

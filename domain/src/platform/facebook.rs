@@ -13,8 +13,14 @@ mod webhook;
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
+use super::call::PollFlow;
 use super::fact::Fact;
 use super::http::{HttpRequest, HttpResponse, TransportError};
+use super::meta::sweep::{Dialect, Sweep};
+use super::polling::{PollKind, Polling};
 use super::{
     Adapter, App, Capabilities, ConnectError, ConnectFlow, Credentials, Grant, Handshake, Headers,
     Outbound, Platform, Reconcile, Refused, SendOutcome, TextUnit, Unreadable, meta, wire,
@@ -26,6 +32,17 @@ const TEXT_MAX: usize = 1999;
 
 /// Threads of plugin guests, who have a reference of ours instead of a page-scoped id.
 const GUEST: &str = "user_ref:";
+
+/// What webhooks missed comes within this time. A sweep of a quiet Page is one call, and one that
+/// has all its hands full takes 25 of the 200 an hour.
+const SWEEP_EVERY: Duration = Duration::from_secs(600);
+
+/// Threads as the Conversations API tells them.
+const HISTORY: Dialect = Dialect {
+    platform: "messenger",
+    message_fields: "id,created_time,from,to,message,sticker,attachments{id,mime_type,name,size,\
+        file_url,image_data,video_data},shares{link,name},reply_to",
+};
 
 /// The adapter. It has no state.
 pub struct Messenger;
@@ -121,6 +138,24 @@ impl Adapter for Messenger {
         let name = Some(part("name")).filter(|name| !name.is_empty());
         let name = name.unwrap_or_else(|| parts.trim());
         (answer.is_success() && !name.is_empty()).then(|| name.to_owned())
+    }
+
+    fn polling(&self) -> Option<Polling> {
+        Some(Polling {
+            every: SWEEP_EVERY,
+            kind: PollKind::Sweep,
+        })
+    }
+
+    fn poll(
+        &self,
+        app: &App,
+        credentials: &Credentials,
+        cursor: Option<&Value>,
+        now: DateTime<Utc>,
+    ) -> Option<Box<dyn PollFlow>> {
+        let sweep = Sweep::new(app, credentials, HISTORY, cursor, now);
+        Some(Box::new(sweep))
     }
 
     /// Meta is told in the app's dashboard; pages are subscribed as they are connected.

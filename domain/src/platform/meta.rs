@@ -5,8 +5,11 @@
 //! the subcode, then the status. An answer with a Graph error means the call was not carried out; a
 //! server error without one (a proxy's page) leaves that open.
 
+pub mod sweep;
+
 use std::time::Duration;
 
+use chrono::DateTime;
 use serde_json::Value;
 
 use super::http::{HttpResponse, TransportError};
@@ -149,6 +152,12 @@ pub fn wait(answer: &HttpResponse) -> Option<Duration> {
     let seconds = minutes.map(|minutes| minutes.saturating_mul(60));
     let asked = wire::retry_after_s(answer).or_else(|| seconds.max())?;
     (asked > 0).then(|| Duration::from_secs(asked.min(WAIT_S_MAX)))
+}
+
+/// A time in Graph's own format: the offset without a colon, which is not RFC 3339.
+pub fn time_ms(value: &Value) -> Option<i64> {
+    let time = DateTime::parse_from_str(value.as_str()?, "%Y-%m-%dT%H:%M:%S%z").ok()?;
+    Some(time.timestamp_millis()).filter(wire::is_time_ms)
 }
 
 /// What the answer to a send means. `accepted` finds the message id in a success, `special` knows

@@ -44,7 +44,8 @@ const ALLOWED_UPDATES: [&str; 15] = [
     "poll_answer",
 ];
 
-/// The adapter. It has no state.
+/// The adapter. It has no state. It is not polled: Telegram refuses `getUpdates` to a bot that has a
+/// webhook, and keeps what it could not deliver for a day by itself.
 pub struct Bot;
 
 impl Adapter for Bot {

@@ -1,11 +1,13 @@
 //! The connected accounts of each user.
 
 use chrono::{DateTime, Utc};
+use serde_json::Value;
 
 use super::Table;
 use crate::envelope::Recorded;
 use crate::event::{
-    AccountConnected, AccountDisconnected, AccountNeedsReconnect, Event, Sealed, UserErased,
+    AccountConnected, AccountDisconnected, AccountNeedsReconnect, AccountPolled, Event, Sealed,
+    UserErased,
 };
 use crate::id::{AccountId, UserId};
 use crate::platform::Platform;
@@ -29,6 +31,8 @@ pub struct AccountRow {
     pub is_active: bool,
     /// What the platform said when it stopped accepting the authorisation.
     pub needs_reconnect: Option<String>,
+    /// Where the next poll begins; `None` before the first.
+    pub cursor: Option<Value>,
     /// First connected.
     pub created_at: DateTime<Utc>,
     /// Last changed.
@@ -44,10 +48,11 @@ pub struct Accounts {
 
 /// The kinds of events this projection cares about: for readers that want to pass the others
 /// without a look.
-pub const CONCERNS: [&str; 4] = [
+pub const CONCERNS: [&str; 5] = [
     "AccountConnected",
     "AccountDisconnected",
     "AccountNeedsReconnect",
+    "AccountPolled",
     "UserErased",
 ];
 
@@ -56,6 +61,7 @@ enum Concern<'a> {
     Connected(&'a AccountConnected),
     Disconnected(&'a AccountDisconnected),
     NeedsReconnect(&'a AccountNeedsReconnect),
+    Polled(&'a AccountPolled),
     Erased(&'a UserErased),
 }
 
@@ -74,6 +80,7 @@ pub fn needs(event: &Event) -> Option<Needs> {
         Concern::Connected(it) => Needs::Account(it.account),
         Concern::Disconnected(it) => Needs::Account(it.account),
         Concern::NeedsReconnect(it) => Needs::Account(it.account),
+        Concern::Polled(it) => Needs::Account(it.account),
         Concern::Erased(it) => Needs::AccountsOf(it.user),
     })
 }
@@ -83,6 +90,7 @@ fn concern(event: &Event) -> Option<Concern<'_>> {
         Event::AccountConnected(it) => Some(Concern::Connected(it)),
         Event::AccountDisconnected(it) => Some(Concern::Disconnected(it)),
         Event::AccountNeedsReconnect(it) => Some(Concern::NeedsReconnect(it)),
+        Event::AccountPolled(it) => Some(Concern::Polled(it)),
         Event::UserErased(it) => Some(Concern::Erased(it)),
         Event::UserRegistered(_)
         | Event::SessionStarted(_)
@@ -124,6 +132,7 @@ impl Accounts {
                     route: it.route.clone(),
                     is_active: true,
                     needs_reconnect: None,
+                    cursor: None,
                     created_at: at,
                     updated_at: at,
                 });
@@ -142,6 +151,12 @@ impl Accounts {
             Some(Concern::NeedsReconnect(it)) => {
                 if let Some(row) = self.accounts.change(it.account) {
                     row.needs_reconnect = Some(it.reason.clone());
+                    row.updated_at = at;
+                }
+            }
+            Some(Concern::Polled(it)) => {
+                if let Some(row) = self.accounts.change(it.account) {
+                    row.cursor = Some(it.cursor.clone());
                     row.updated_at = at;
                 }
             }

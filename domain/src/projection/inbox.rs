@@ -260,6 +260,7 @@ impl Touch {
             | Event::AccountConnected(_)
             | Event::AccountDisconnected(_)
             | Event::AccountNeedsReconnect(_)
+            | Event::AccountPolled(_)
             | Event::ConnectFailed(_)
             | Event::AccountNoted(_)
             | Event::ConversationNoted(_) => return false,

@@ -14,6 +14,8 @@ fn golden_of(command: &Command) -> &'static str {
     match command {
         Command::Webhook { .. } => include_str!("../golden_commands/webhook.json"),
         Command::Connect { .. } => include_str!("../golden_commands/connect.json"),
+        Command::Page { .. } => include_str!("../golden_commands/page.json"),
+        Command::PollAccount { .. } => include_str!("../golden_commands/poll_account.json"),
     }
 }
 
@@ -55,5 +57,13 @@ fn every_command_and_grant_reads_its_golden_file_and_writes_the_same_bytes() {
         kinds.push(name);
     }
     kinds.sort();
-    assert_eq!(kinds, ["connect", "grant_code", "grant_widget", "webhook"]);
+    let expected = [
+        "connect",
+        "grant_code",
+        "grant_widget",
+        "page",
+        "poll_account",
+        "webhook",
+    ];
+    assert_eq!(kinds, expected);
 }

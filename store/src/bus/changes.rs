@@ -92,6 +92,7 @@ pub fn changes(recorded: &Recorded) -> Option<Change> {
         | Event::SessionRefreshed(_)
         | Event::SessionRevoked(_)
         | Event::AccountConnected(_)
+        | Event::AccountPolled(_)
         | Event::ConnectFailed(_)
         | Event::AccountNoted(_)
         // Told with the conversation's next change: the name follows the first message so closely

@@ -322,10 +322,11 @@ async fn input(pool: &PgPool, place: Place, opener: Option<&Opener>) -> Result<O
         (Some(opener), Some(command)) => opener.body(command).await?,
         _ => None,
     };
-    let platform = command.map(|command| match command {
-        Command::Webhook { platform, .. } | Command::Connect { platform, .. } => {
-            platform.name().to_owned()
-        }
+    let platform = command.and_then(|command| match command {
+        Command::Webhook { platform, .. }
+        | Command::Connect { platform, .. }
+        | Command::Page { platform, .. } => Some(platform.name().to_owned()),
+        Command::PollAccount { .. } => None,
     });
     Ok(Some(KeptInput {
         received_at,

@@ -69,16 +69,23 @@ impl Opener {
         Ok(())
     }
 
-    /// The raw body of a webhook; `None` of anything else: grants are never shown.
+    /// The raw body of a webhook or a polled page; `None` of anything else: grants are never shown.
     pub async fn body(&self, command: &Command) -> Result<Option<String>> {
-        let Command::Webhook {
-            platform,
-            routes,
-            body,
-            sealed_at,
-        } = command
-        else {
-            return Ok(None);
+        let (platform, routes, sealed_at, body) = match command {
+            Command::Webhook {
+                platform,
+                routes,
+                body,
+                sealed_at,
+            } => (platform, routes.as_slice(), sealed_at, body),
+            Command::Page {
+                platform,
+                route,
+                body,
+                sealed_at,
+                ..
+            } => (platform, std::slice::from_ref(route), sealed_at, body),
+            Command::Connect { .. } | Command::PollAccount { .. } => return Ok(None),
         };
         let opened = self.vault.open_raw(*platform, routes, *sealed_at, body);
         let text = opened.await?.text();

@@ -60,7 +60,7 @@ async fn load(
 ) -> Result<Accounts> {
     let rows = sqlx::query(
         "SELECT id, user_id, platform, platform_user_id, username, route, is_active, \
-         needs_reconnect, created_at, updated_at FROM read.accounts \
+         needs_reconnect, poll_cursor, created_at, updated_at FROM read.accounts \
          WHERE shard = $1 AND generation = $2 AND id = ANY ($3)",
     )
     .bind(shard.0)
@@ -72,6 +72,7 @@ async fn load(
     for row in rows {
         let id = AccountId(row.try_get(0)?);
         let platform: String = row.try_get(2)?;
+        let cursor: Option<String> = row.try_get(8)?;
         model.accounts.load(
             id,
             AccountRow {
@@ -85,8 +86,12 @@ async fn load(
                 route: row.try_get(5)?,
                 is_active: row.try_get(6)?,
                 needs_reconnect: row.try_get(7)?,
-                created_at: row.try_get(8)?,
-                updated_at: row.try_get(9)?,
+                cursor: cursor
+                    .map(|text| serde_json::from_str(&text))
+                    .transpose()
+                    .map_err(|error| Error::Statement(sqlx::Error::Decode(Box::new(error))))?,
+                created_at: row.try_get(9)?,
+                updated_at: row.try_get(10)?,
             },
         );
     }
@@ -128,6 +133,11 @@ async fn write(
         .bind(
             rows.iter()
                 .map(|row| row.needs_reconnect.as_deref())
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            rows.iter()
+                .map(|row| row.cursor.as_ref().map(ToString::to_string))
                 .collect::<Vec<_>>(),
         )
         .bind(rows.iter().map(|row| row.created_at).collect::<Vec<_>>())

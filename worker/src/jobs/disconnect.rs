@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use hub_domain::event::AccountDisconnected;
-use hub_domain::id::{AccountId, Place, Shard, UserId};
+use hub_domain::id::{AccountId, Shard, UserId};
 use hub_domain::platform::Platform;
+use hub_store::Result;
 use hub_store::account::Owner;
 use hub_store::jobs::{Job, NewJob, Outcome};
-use hub_store::project::Projection;
-use hub_store::{Result, parked, read};
 use serde::{Deserialize, Serialize};
 
 use super::Queue;
@@ -16,12 +15,6 @@ use crate::Context;
 
 /// Revoking is a courtesy: the platform gets this long for each call.
 const CALL_MAX: Duration = Duration::from_secs(5);
-
-/// How long to wait for the read model to show the disconnection.
-const CATCH_UP_MAX: Duration = Duration::from_secs(2);
-
-/// How soon to look again at an account whose events the read model holds back.
-const HELD_LOOK: Duration = Duration::from_secs(5);
 
 /// The queue of accounts to let go of.
 #[derive(Clone)]
@@ -89,20 +82,8 @@ impl Queue for Disconnect {
                 reason: "the payload is malformed".to_owned(),
             });
         };
-        let position = read::head(store.pool(), job.shard).await?;
-        let place = Place {
-            shard: job.shard,
-            position,
-        };
-        let shown = store
-            .wait_for_projection(Projection::Accounts, place, CATCH_UP_MAX)
-            .await?;
-        if !shown {
-            return Ok(Outcome::Again(Duration::from_millis(200)));
-        }
-        let accounts = Projection::Accounts.name();
-        if parked::is_held(store.pool(), accounts, job.shard, account.into()).await? {
-            return Ok(Outcome::Again(HELD_LOOK));
+        if let Some(later) = super::accounts_behind(&self.context, job.shard, account).await? {
+            return Ok(later);
         }
         let owner = Owner { user, account };
         let row = store.account(user, account).await?;

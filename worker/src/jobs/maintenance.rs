@@ -56,6 +56,7 @@ impl Queue for Maintenance {
             "job-history" => jobs::prune_history(store.pool(), DAY).await?,
             "told" => told::prune(store.pool(), DAY).await?,
             "parked" => super::dlq::heal(&self.context).await?,
+            "polls" => super::poll::enqueue_due(&self.context).await?,
             other => {
                 return Ok(Outcome::Park {
                     reason: format!("no housekeeping is called {other:?}"),

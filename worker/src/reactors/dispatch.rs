@@ -16,7 +16,7 @@ use hub_store::signal::Topic;
 use hub_store::{Connection, Result, Store};
 
 use crate::Context;
-use crate::jobs::{contact, disconnect, erase, send};
+use crate::jobs::{contact, disconnect, erase, poll, send};
 use crate::reactor::Reactor;
 
 pub(crate) const NAME: Name = Name {
@@ -45,14 +45,15 @@ fn job(shard: Shard, recorded: &Recorded) -> Option<NewJob> {
             Some(contact::job(shard, &it.0))
         }
         Event::MessageQueued(it) => Some(send::job(shard, &it.at)),
+        Event::AccountConnected(it) => poll::first(shard, it),
         Event::AccountDisconnected(it) => Some(disconnect::job(shard, it)),
         Event::UserErased(it) => Some(erase::job(recorded.place, it)),
         Event::UserRegistered(_)
         | Event::SessionStarted(_)
         | Event::SessionRefreshed(_)
         | Event::SessionRevoked(_)
-        | Event::AccountConnected(_)
         | Event::AccountNeedsReconnect(_)
+        | Event::AccountPolled(_)
         | Event::ConnectFailed(_)
         | Event::AccountNoted(_)
         | Event::MessageReceived(_)
@@ -107,7 +108,12 @@ pub(crate) struct Enqueue {
 }
 
 /// The kinds of events that ask for a job.
-const CONCERNS: [&str; 3] = ["MessageQueued", "AccountDisconnected", "UserErased"];
+const CONCERNS: [&str; 4] = [
+    "MessageQueued",
+    "AccountConnected",
+    "AccountDisconnected",
+    "UserErased",
+];
 
 /// Those that ask for one only as the first of their stream.
 const FIRST_ONLY: [&str; 1] = ["MessageReceived"];

@@ -6,9 +6,11 @@
 //! nobody is counted.
 
 mod events;
+mod pages;
 
 use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -27,13 +29,15 @@ use hub_store::checkpoint::{self, Reactor as Name, Turn};
 use hub_store::commands::{self, Received};
 use hub_store::jobs;
 use hub_store::parked::{Class, Parking};
+use hub_store::polls::{self, Wish};
 use hub_store::signal::Topic;
 use hub_store::vault::{DataKey, Opened, Sealer};
 use hub_store::{Error, Result, Store};
 
 use crate::Context;
-use crate::jobs::connect;
+use crate::jobs::{connect, poll};
 use crate::reactor::Reactor;
+use pages::Pages;
 
 pub(crate) const NAME: Name = Name {
     name: "translate",
@@ -64,6 +68,7 @@ impl Translate {
         let mut directory = Directory::new();
         let mut appends: Vec<(&Received, Append)> = Vec::new();
         let mut aside: BTreeMap<i64, Parking> = BTreeMap::new();
+        let mut pages = Pages::of(received);
         for it in received {
             match self.decide(turn, it, &mut directory).await? {
                 Ok(found) => appends.extend(found.into_iter().map(|append| (it, append))),
@@ -77,18 +82,21 @@ impl Translate {
                 .iter()
                 .map(|(_, append)| self.store().append(append.clone()));
             let outcomes = futures::future::join_all(handed_in).await;
-            for ((it, _), outcome) in chunk.iter().zip(outcomes) {
+            for ((it, append), outcome) in chunk.iter().zip(outcomes) {
                 match outcome {
                     Err(error) if error.is_poison() => {
                         let failed = parking(it, Class::Failed, error.reason());
                         aside.insert(it.place.position, failed);
                     }
                     outcome => {
-                        outcome?;
+                        if outcome?.is_new() {
+                            pages.brought(it.place, append);
+                        }
                     }
                 }
             }
         }
+        pages.tell(self.store()).await?;
         Ok(aside.into_values().collect())
     }
 
@@ -106,20 +114,52 @@ impl Translate {
                 sealed_at,
                 routes,
             }) => {
-                let webhook = Webhook {
+                let input = Input {
                     platform: *platform,
                     routes,
                     sealed_at: *sealed_at,
                     body,
+                    only: None,
                 };
-                // Adapters are pure: one that panics over a body has only that body to blame.
-                let translated = AssertUnwindSafe(self.webhook(it, webhook, directory));
-                match translated.catch_unwind().await {
-                    Ok(Ok(outcome)) => Ok(outcome.map_err(|reason| (Class::Failed, reason))),
-                    Ok(Err(error)) if error.is_poison() => Ok(Err((Class::Failed, error.reason()))),
-                    Ok(Err(error)) => Err(error),
-                    Err(_) => Ok(Err((Class::Failed, "the translation panicked".to_owned()))),
-                }
+                self.translate(it, input, directory).await
+            }
+            Ok(Command::Page {
+                platform,
+                user,
+                account,
+                route,
+                body,
+                sealed_at,
+                ..
+            }) => {
+                let input = Input {
+                    platform: *platform,
+                    routes: std::slice::from_ref(route),
+                    sealed_at: *sealed_at,
+                    body,
+                    only: Some(Owner {
+                        user: *user,
+                        account: *account,
+                    }),
+                };
+                self.translate(it, input, directory).await
+            }
+            Ok(Command::PollAccount {
+                user,
+                account,
+                since,
+                answer,
+            }) => {
+                let (user, account) = (*user, *account);
+                let wish = Wish {
+                    answer: *answer,
+                    since: *since,
+                };
+                let shard = it.place.shard;
+                polls::wish(&mut turn.tx, shard, account, &wish).await?;
+                let job = poll::job(shard, Owner { user, account }, Duration::ZERO);
+                jobs::hasten(&mut turn.tx, &job).await?;
+                Ok(Ok(Vec::new()))
             }
             Ok(Command::Connect { .. }) => {
                 jobs::enqueue(&mut turn.tx, &connect::job(it.place)).await?;
@@ -158,19 +198,36 @@ impl Translate {
         Ok(())
     }
 
-    /// What a webhook's raw body means for everybody who owns an account it is about.
-    async fn webhook(
+    /// What a body means; the inner error says why nobody can tell.
+    async fn translate(
+        &self,
+        it: &Received,
+        input: Input<'_>,
+        directory: &mut Directory,
+    ) -> Result<std::result::Result<Vec<Append>, (Class, String)>> {
+        // Adapters are pure: one that panics over a body has only that body to blame.
+        let translated = AssertUnwindSafe(self.body(it, input, directory));
+        match translated.catch_unwind().await {
+            Ok(Ok(outcome)) => Ok(outcome.map_err(|reason| (Class::Failed, reason))),
+            Ok(Err(error)) if error.is_poison() => Ok(Err((Class::Failed, error.reason()))),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Ok(Err((Class::Failed, "the translation panicked".to_owned()))),
+        }
+    }
+
+    /// What a raw body means for everybody it is for.
+    async fn body(
         &self,
         received: &Received,
-        webhook: Webhook<'_>,
+        input: Input<'_>,
         directory: &mut Directory,
     ) -> Result<std::result::Result<Vec<Append>, String>> {
         let store = self.store();
-        let platform = webhook.platform;
+        let platform = input.platform;
         let Some((adapter, app)) = self.context.platform(platform) else {
             return Ok(Err(format!("no adapter for {platform}")));
         };
-        let raw = match webhook.open(store).await {
+        let raw = match input.open(store).await {
             Ok(Opened::Text(text)) => STANDARD.decode(text).map_err(|error| error.to_string()),
             // Whoever it was for was erased before anybody read it.
             Ok(Opened::Erased) => return Ok(Ok(Vec::new())),
@@ -179,7 +236,7 @@ impl Translate {
         };
         let facts = match raw.and_then(|raw| {
             adapter
-                .translate(app, None, &raw)
+                .translate(app, input.account(), &raw)
                 .map_err(|error| error.to_string())
         }) {
             Ok(facts) => facts,
@@ -194,7 +251,8 @@ impl Translate {
         for fact in &facts {
             count(platform, fact.kind);
             let Some(route) = &fact.account else { continue };
-            let owners = owners(store, platform, route, directory).await?;
+            let mut owners = owners(store, platform, route, directory).await?;
+            owners.retain(|owner| input.is_for(*owner));
             if owners.is_empty() {
                 metrics::counter!("hub_unrouted_total", "platform" => platform.name()).increment(1);
             }
@@ -234,15 +292,26 @@ impl Translate {
     }
 }
 
-/// A webhook as the command log has it.
-struct Webhook<'a> {
+/// A raw body as the command log has it.
+struct Input<'a> {
     platform: Platform,
     routes: &'a [String],
     sealed_at: DateTime<Utc>,
     body: &'a Sealed,
+    /// The account it was fetched for. A webhook is for everybody who has connected what it names.
+    only: Option<Owner>,
 }
 
-impl Webhook<'_> {
+impl Input<'_> {
+    fn account(&self) -> Option<&str> {
+        let fetched = self.only.and(self.routes.first());
+        fetched.map(String::as_str)
+    }
+
+    fn is_for(&self, owner: Owner) -> bool {
+        self.only.is_none_or(|only| only == owner)
+    }
+
     async fn open(&self, store: &Store) -> Result<Opened> {
         let vault = store.vault();
         vault
@@ -252,7 +321,10 @@ impl Webhook<'_> {
 }
 
 fn wants_job(it: &Received) -> bool {
-    matches!(it.command, Ok(Command::Connect { .. }))
+    matches!(
+        it.command,
+        Ok(Command::Connect { .. } | Command::PollAccount { .. })
+    )
 }
 
 fn parking(it: &Received, class: Class, reason: String) -> Parking {

@@ -4,11 +4,10 @@
 //! which side is the Page; only people carry an address made of their page-scoped id, and where
 //! that does not tell the sides apart the message stays unknown rather than turned around.
 
-use chrono::DateTime;
 use serde_json::{Value, json};
 
 use crate::platform::fact::{ContentKind, Direction, Fact, FactKind, Media};
-use crate::platform::wire;
+use crate::platform::{meta, wire};
 
 /// The messages of a conversation, of several, or of a page of messages; `None` when the body is
 /// nothing of the kind.
@@ -57,7 +56,7 @@ fn message(raw: &Value) -> Option<Fact> {
     fact.direction = Some(direction);
     fact.dedup = mid.clone();
     fact.message_id = Some(mid);
-    fact.ts_ms = time_ms(&raw["created_time"]);
+    fact.ts_ms = meta::time_ms(&raw["created_time"]);
     fact.reply_to = wire::id(&raw["reply_to"]["mid"]).or_else(|| wire::id(&raw["reply_to"]["id"]));
     set_content(raw, &mut fact);
     Some(fact)
@@ -117,12 +116,6 @@ fn medium(attachment: &Value) -> Media {
         size: wire::count(&attachment["size"]),
         ..Media::default()
     }
-}
-
-/// Graph writes the offset without a colon, which is not RFC 3339.
-fn time_ms(value: &Value) -> Option<i64> {
-    let time = DateTime::parse_from_str(value.as_str()?, "%Y-%m-%dT%H:%M:%S%z").ok()?;
-    Some(time.timestamp_millis()).filter(wire::is_time_ms)
 }
 
 #[cfg(test)]

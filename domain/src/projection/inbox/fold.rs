@@ -120,6 +120,7 @@ impl Inbox {
             | Event::AccountConnected(_)
             | Event::AccountDisconnected(_)
             | Event::AccountNeedsReconnect(_)
+            | Event::AccountPolled(_)
             | Event::ConnectFailed(_)
             | Event::AccountNoted(_)
             | Event::ConversationNoted(_) => {}
