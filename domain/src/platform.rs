@@ -463,6 +463,11 @@ pub trait Adapter: Sync + Send {
         Ok(None)
     }
 
+    /// Whether accounts have subscriptions: see [`Adapter::subscribe`].
+    fn subscribes(&self) -> bool {
+        false
+    }
+
     /// Starts making the account's subscription, or renewing the one of this id. `None` when the
     /// platform delivers without one, or the installation is not set up to be delivered to.
     fn subscribe(

@@ -14,6 +14,7 @@ mod m0007_parked;
 mod m0008_erasure;
 mod m0009_totals;
 mod m0011_polls;
+mod m0014_subscriptions;
 
 use sea_orm_migration::prelude::*;
 
@@ -34,6 +35,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0008_erasure::Migration),
             Box::new(m0009_totals::Migration),
             Box::new(m0011_polls::Migration),
+            Box::new(m0014_subscriptions::Migration),
         ]
     }
 }

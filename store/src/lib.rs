@@ -16,6 +16,7 @@
 //! - [`peer`]: what the log's speed is measured against
 //! - [`vault`]: sealing what is personal or secret; [`erase`]: forgetting a person
 //! - [`polls`]: when accounts are polled, and who waits for it
+//! - [`subscriptions`]: what platforms have promised to tell, and until when
 //! - [`login`], [`session`], [`oauth`], [`account`], [`answer`]: side tables
 //! - [`signal`], [`bus`]: hints that something happened; polling is the truth
 //! - [`limit`]: counting requests and failed logins, in Redis or in memory
@@ -49,6 +50,7 @@ pub mod schema;
 pub mod seal;
 pub mod session;
 pub mod signal;
+pub mod subscriptions;
 pub mod told;
 pub mod transaction;
 pub mod vault;

@@ -9,10 +9,12 @@ pub mod contact;
 pub mod disconnect;
 pub mod dlq;
 pub mod erase;
+pub mod fetch;
 pub mod install;
 pub mod maintenance;
 pub mod poll;
 pub mod send;
+pub mod subscribe;
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -61,6 +63,8 @@ pub fn register(monitor: Monitor, context: &Context) -> Monitor {
     let monitor = queue(monitor, context, install::Install::new(context.clone()));
     let monitor = queue(monitor, context, dlq::DeadLetters::new(context.clone()));
     let monitor = queue(monitor, context, poll::Poll::new(context.clone()));
+    let monitor = queue(monitor, context, fetch::Fetch::new(context.clone()));
+    let monitor = queue(monitor, context, subscribe::Subscribe::new(context.clone()));
     queue(
         monitor,
         context,

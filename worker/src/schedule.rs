@@ -26,7 +26,7 @@ pub struct Schedule {
 }
 
 /// Every schedule of the hub.
-pub const SCHEDULES: [Schedule; 8] = [
+pub const SCHEDULES: [Schedule; 9] = [
     Schedule {
         name: "refresh-tokens",
         cron: "0 0 2 * * *",
@@ -66,6 +66,11 @@ pub const SCHEDULES: [Schedule; 8] = [
         name: "polls",
         cron: "*/30 * * * * *",
         purpose: "ask the accounts that are due what is new",
+    },
+    Schedule {
+        name: "subscriptions",
+        cron: "15 * * * * *",
+        purpose: "make or renew what platforms tell us by, when half of its time is over",
     },
 ];
 

@@ -29,6 +29,7 @@ use serde_json::Value;
 use super::call::{CallFailure, Fetch, PollFlow, SubscribeFlow, Tokens};
 use super::fact::Fact;
 use super::http::{HttpRequest, HttpResponse, TransportError};
+use super::polling::{PollKind, Polling};
 use super::{
     Adapter, App, Capabilities, ConnectError, ConnectFlow, Credentials, Grant, Handshake, Headers,
     Outbound, Platform, Reconcile, Refused, SendOutcome, TextUnit, Unreadable, wire,
@@ -136,6 +137,13 @@ impl Adapter for Graph {
         send::interpret(answer)
     }
 
+    fn polling(&self) -> Option<Polling> {
+        Some(Polling {
+            every: Duration::from_secs(60),
+            kind: PollKind::Source,
+        })
+    }
+
     fn poll(
         &self,
         app: &App,
@@ -161,6 +169,10 @@ impl Adapter for Graph {
         answer: &Result<HttpResponse, TransportError>,
     ) -> Result<Option<Vec<u8>>, CallFailure> {
         notice::fetched(answer)
+    }
+
+    fn subscribes(&self) -> bool {
+        true
     }
 
     fn subscribe(

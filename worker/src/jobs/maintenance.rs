@@ -55,6 +55,7 @@ impl Queue for Maintenance {
             }
             "job-history" => jobs::prune_history(store.pool(), DAY).await?,
             "told" => told::prune(store.pool(), DAY).await?,
+            "subscriptions" => super::subscribe::enqueue_due(&self.context).await?,
             "parked" => super::dlq::heal(&self.context).await?,
             "polls" => super::poll::enqueue_due(&self.context).await?,
             other => {

@@ -16,7 +16,7 @@ use hub_store::signal::Topic;
 use hub_store::{Connection, Result, Store};
 
 use crate::Context;
-use crate::jobs::{contact, disconnect, erase, poll, send};
+use crate::jobs::{contact, disconnect, erase, poll, send, subscribe};
 use crate::reactor::Reactor;
 
 pub(crate) const NAME: Name = Name {
@@ -71,6 +71,14 @@ fn job(shard: Shard, recorded: &Recorded) -> Option<NewJob> {
         | Event::SendUncertain(_)
         | Event::MessageRead(_)
         | Event::ConversationRead(_) => None,
+    }
+}
+
+/// What a connected account asks for beside its first poll.
+fn subscription(shard: Shard, recorded: &Recorded) -> Option<NewJob> {
+    match &recorded.event {
+        Event::AccountConnected(it) => subscribe::first(shard, it),
+        _ => None,
     }
 }
 
@@ -145,7 +153,8 @@ impl Handler for Enqueue {
         events: &[Recorded],
     ) -> Result<()> {
         for recorded in events {
-            if let Some(job) = job(shard, recorded) {
+            let asked = [job(shard, recorded), subscription(shard, recorded)];
+            for job in asked.into_iter().flatten() {
                 jobs::enqueue(connection, &job).await?;
                 self.enqueued.store(true, Ordering::Relaxed);
             }

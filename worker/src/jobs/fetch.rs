@@ -1,0 +1,199 @@
+//! Fetching what a notice only named, as it is now; what comes is raw input like any other.
+//!
+//! Notices of the same thing that wait are one job. Platforms tell of things before all of their own
+//! copies have them, so what is not there is looked for again. A notice that cannot be followed is
+//! given up after a while: the account's next poll finds what it was about.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use chrono::Utc;
+use hub_domain::command::{Command, NewCommand};
+use hub_domain::envelope::Append;
+use hub_domain::event::AccountNeedsReconnect;
+use hub_domain::id::{AccountId, Key, Shard, UserId};
+use hub_domain::platform::Platform;
+use hub_domain::platform::call::{CallFailure, Fetch as Way};
+use hub_domain::platform::fact::Fact;
+use hub_store::Result;
+use hub_store::account::Owner;
+use hub_store::jobs::{Job, NewJob, Outcome};
+use hub_store::polls::Standing;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Queue, accounts_behind};
+use crate::Context;
+
+/// Looks for something that is not there, and the pause after each.
+const LOOKS: [Duration; 3] = [
+    Duration::from_secs(2),
+    Duration::from_secs(8),
+    Duration::from_secs(20),
+];
+
+/// The queue of things to fetch.
+#[derive(Clone)]
+pub struct Fetch {
+    context: Context,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Payload {
+    user: UserId,
+    account: AccountId,
+    notice: Value,
+}
+
+/// The job that fetches what a notice names for one of those it is for.
+pub fn job(shard: Shard, owner: Owner, fact: &Fact) -> NewJob {
+    let notice = &fact.detail["notice"];
+    let account = owner.account.0;
+    let key = Key::of(&[account.as_bytes(), notice.to_string().as_bytes()]);
+    NewJob {
+        shard,
+        queue: Fetch::NAME,
+        key: hex::encode(key.0),
+        payload: serde_json::json!(Payload {
+            user: owner.user,
+            account: owner.account,
+            notice: notice.clone(),
+        }),
+        delay: Duration::ZERO,
+    }
+}
+
+impl Fetch {
+    /// The queue, worked by this process.
+    pub fn new(context: Context) -> Self {
+        Self { context }
+    }
+
+    async fn turn(&self, job: &Job, owner: Owner, notice: &Value) -> Result<Outcome> {
+        let store = self.context.store();
+        if let Some(later) = accounts_behind(&self.context, job.shard, owner.account).await? {
+            return Ok(later);
+        }
+        let standing = store.poll_standing(owner).await?;
+        let Some(standing) = standing.filter(|it| it.is_active && !it.needs_reconnect) else {
+            return Ok(Outcome::Done);
+        };
+        let (Some((adapter, app)), Some(credentials)) = (
+            self.context.platform(standing.platform),
+            store.credentials(owner, &standing.route).await?,
+        ) else {
+            return Ok(Outcome::Done);
+        };
+        let found = match adapter.fetch(app, &credentials, notice, Utc::now()) {
+            None => return Ok(Outcome::Done),
+            Some(Way::Have(body)) => Ok(Some(body)),
+            Some(Way::Call(request)) => {
+                adapter.fetched(&self.context.call_as(owner, request).await)
+            }
+        };
+        let tried = job.attempts.unsigned_abs() as usize;
+        match found {
+            Ok(Some(body)) => {
+                self.keep(job, owner, &standing, &body).await?;
+                count(standing.platform, "kept");
+                Ok(Outcome::Done)
+            }
+            Ok(None) => Ok(match LOOKS.get(tried.saturating_sub(1)) {
+                Some(after) => Outcome::Retry {
+                    after: *after,
+                    reason: "it is not there (yet)".to_owned(),
+                },
+                None => {
+                    count(standing.platform, "not_there");
+                    Outcome::Done
+                }
+            }),
+            Err(failure) => self.failed(job, owner, standing.platform, failure).await,
+        }
+    }
+
+    /// Puts it into the log of raw input.
+    async fn keep(&self, job: &Job, owner: Owner, standing: &Standing, body: &[u8]) -> Result<()> {
+        let (store, platform) = (self.context.store(), standing.platform);
+        let sealed_at = Utc::now();
+        let routes = std::slice::from_ref(&standing.route);
+        let body = store
+            .vault()
+            .seal_raw(platform, routes, sealed_at, &STANDARD.encode(body))
+            .await?;
+        let command = NewCommand {
+            shard: store.sharding().of_route(platform, &standing.route),
+            command: Command::Page {
+                platform,
+                user: owner.user,
+                account: owner.account,
+                route: standing.route.clone(),
+                body,
+                sealed_at,
+                repairs: false,
+                answer: None,
+            },
+            request: Some(format!("fetch-{}-{}", job.id, job.fence)),
+        };
+        store.accept(command).await?;
+        Ok(())
+    }
+
+    async fn failed(
+        &self,
+        job: &Job,
+        owner: Owner,
+        platform: Platform,
+        failure: CallFailure,
+    ) -> Result<Outcome> {
+        let reason = match failure {
+            CallFailure::RetryAfter { wait, .. } => return Ok(Outcome::Again(wait)),
+            CallFailure::Backoff { reason } => match super::again(job, reason.clone()) {
+                Outcome::Park { .. } => reason,
+                again => return Ok(again),
+            },
+            CallFailure::Reconnect { reason } => {
+                let event = AccountNeedsReconnect {
+                    user: owner.user,
+                    account: owner.account,
+                    reason: reason.clone(),
+                };
+                let fence = job.fence.to_be_bytes();
+                let key = Key::of(&[b"fetch reconnect", job.id.as_bytes(), &fence]);
+                let append = Append::one(job.shard, owner.account, event).once(key);
+                self.context.store().append(append).await?;
+                reason
+            }
+            CallFailure::Permanent { reason } => reason,
+        };
+        count(platform, "failed");
+        tracing::info!(%platform, account = %owner.account, reason, "a notice led nowhere");
+        Ok(Outcome::Done)
+    }
+}
+
+fn count(platform: Platform, outcome: &'static str) {
+    let platform = platform.name();
+    metrics::counter!("hub_fetches_total", "platform" => platform, "outcome" => outcome)
+        .increment(1);
+}
+
+impl Queue for Fetch {
+    const NAME: &'static str = "fetch";
+
+    async fn run(&self, job: &Job) -> Result<Outcome> {
+        match serde_json::from_value::<Payload>(job.payload.clone()) {
+            Ok(it) => {
+                let owner = Owner {
+                    user: it.user,
+                    account: it.account,
+                };
+                self.turn(job, owner, &it.notice).await
+            }
+            Err(error) => Ok(Outcome::Park {
+                reason: error.to_string(),
+            }),
+        }
+    }
+}
