@@ -168,6 +168,9 @@ pub enum TextUnit {
 pub enum Reconcile {
     /// The platform echoes our reference in a webhook; wait for it.
     Echo,
+    /// The platform shows our message without a reference: the only one of ours that appeared since
+    /// with the same text is it.
+    Likeness,
     /// The platform offers neither a token nor a history: a person decides.
     Never,
 }

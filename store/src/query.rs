@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use hub_domain::id::{AccountId, ConversationId, MessageId, Place, Shard, UserId};
 use hub_domain::platform::Platform;
+use hub_domain::projection::inbox::State;
 use sea_orm::sea_query::{Expr, NullOrdering, SimpleExpr};
 use sea_orm::{ColumnTrait, EntityTrait, Order, QueryFilter, QueryOrder, QuerySelect, Select};
 
@@ -292,6 +293,25 @@ impl Store {
                  OR state = 'uncertain' AND retry_at > now())",
             ))
             .order_by_asc(message::Column::Position)
+            .limit(limit)
+            .all(self.orm())
+            .await?)
+    }
+
+    /// Messages of ours in a conversation that the hub did not send or does not know to have sent,
+    /// written since then by the platform's clock.
+    pub async fn observed_since(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+        since: DateTime<Utc>,
+        limit: u64,
+    ) -> Result<Vec<message::Model>> {
+        let shard = self.sharding().of_user(user);
+        Ok(messages_in(shard)
+            .filter(message::Column::ConversationId.eq(conversation.0))
+            .filter(message::Column::State.eq(State::Observed.name()))
+            .filter(message::Column::SentAt.gte(since))
             .limit(limit)
             .all(self.orm())
             .await?)

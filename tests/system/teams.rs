@@ -215,6 +215,42 @@ async fn a_subscription_that_is_gone_is_made_anew_and_nothing_is_lost() {
 }
 
 #[tokio::test]
+async fn a_send_without_an_answer_is_recognised_by_its_text_and_not_repeated() {
+    let world = World::start().await;
+    let user = world.register().await;
+    let (_, person) = connect(&world, &user).await;
+    subscribed(&world, &person, &Value::Null).await;
+    writes(&world, &person, "hello").await;
+    let conversation = user.conversation(1).await;
+    let id = conversation["id"].as_str().expect("an id");
+    world
+        .fault(json!({ "platform": "teams", "op": "send", "mode": "accept_no_reply", "times": 1 }))
+        .await;
+    user.send(id, "did it\narrive?").await.expect(201);
+    let patience = Duration::from_secs(60);
+    let sent = eventually("the recognition", patience, async || {
+        let thread = user.get(&format!("/api/messages/{id}")).await;
+        let newest = thread.body["messages"][0].clone();
+        let known = newest["platformMessageId"].is_string() && newest["status"] == "sent";
+        if known && thread.body["total"] == 2 {
+            Ok(newest)
+        } else {
+            Err(thread.body)
+        }
+    })
+    .await;
+    assert_eq!(sent["content"], "did it\narrive?");
+    user.send(id, "the next").await.expect(201);
+    reads(&user, id, &["the next", "did it\narrive?", "hello"]).await;
+    let url = format!(
+        "{}/control/sent?platform=teams&account={person}",
+        world.sandbox()
+    );
+    let there = world.http().get(&url).await.body;
+    assert_eq!(there["messages"].as_array().map(Vec::len), Some(2));
+}
+
+#[tokio::test]
 async fn the_address_proves_itself_and_strangers_are_refused() {
     let world = World::start().await;
     let hook = format!("{}/api/webhooks/teams", world.base());

@@ -4,7 +4,7 @@
 //! notifications only name what changed, so a notice becomes a job that fetches the message; a
 //! message is always read as it is now, and everything it has ever told (its text, an edit, its
 //! reactions) is told again with keys that make repeating harmless. A send carries no reference of
-//! ours: an unclear one is settled by looking for it in the chat.
+//! ours: an unclear one is recognised by its text when Graph tells of it.
 //!
 //! Documented at <https://learn.microsoft.com/graph/api/resources/chatmessage> and
 //! <https://learn.microsoft.com/graph/change-notifications-overview>.
@@ -53,7 +53,7 @@ impl Adapter for Graph {
             text_max: TEXT_MAX,
             text_unit: TextUnit::Utf16,
             media_out: false,
-            reconcile: Reconcile::Never,
+            reconcile: Reconcile::Likeness,
             budget: (10_000, Duration::from_secs(600)),
         }
     }

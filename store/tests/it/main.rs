@@ -33,6 +33,7 @@ mod retention;
 mod schedule;
 mod seals;
 mod sessions;
+mod subscriptions;
 mod transaction;
 mod unknown_outcome;
 mod until;
