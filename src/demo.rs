@@ -104,6 +104,10 @@ async fn connect(
         page.push('&');
         page.push_str(&choice);
     }
+    if platform == Platform::Teams {
+        page.push_str("&login_hint=");
+        page.push_str(hub_sandbox::DEMO_TEAMS_PERSON);
+    }
     let browser = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .build()?;

@@ -131,6 +131,7 @@ fn sandbox(settings: &Settings, address: &str) -> Result<Sandbox> {
     let telegram = settings.app(Platform::Telegram);
     let twitter = settings.app(Platform::Twitter);
     let linkedin = settings.app(Platform::Linkedin);
+    let teams = settings.app(Platform::Teams);
     Ok(Sandbox::new(&hub_sandbox::Options {
         hub_webhook_base: address.to_owned(),
         facebook_app_id: facebook.client_id,
@@ -154,6 +155,8 @@ fn sandbox(settings: &Settings, address: &str) -> Result<Sandbox> {
             client_secret: linkedin.client_secret.expose().to_owned(),
             application_id: linkedin.app_id,
         },
+        teams_client_id: teams.client_id,
+        teams_client_secret: teams.client_secret.expose().to_owned(),
         customers: settings.sandbox.customers,
     })?)
 }

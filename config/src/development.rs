@@ -61,6 +61,15 @@ pub(crate) const FICTIONAL: &[(&str, &str)] = &[
         "hubTestLinkedInSecret42",
     ),
     ("platforms.linkedin.app_id", "31000043"),
+    (
+        "platforms.teams.client_id",
+        "0d9e7a52-1111-4222-8333-444455556666",
+    ),
+    (
+        "platforms.teams.client_secret",
+        "8Q~hub-fictional_ClientSecretForTests01",
+    ),
+    ("platforms.teams.webhook_secret", "teams_webhook_secret"),
 ];
 
 /// What the sandbox grants beyond the defaults. No credentials: anybody may have the same.
@@ -78,6 +87,7 @@ const OWN_REGISTRATION: &[(&str, &str)] = &[
     ("platforms.whatsapp", "platforms.whatsapp.client_id"),
     ("platforms.twitter", "platforms.twitter.client_id"),
     ("platforms.linkedin", "platforms.linkedin.client_id"),
+    ("platforms.teams", "platforms.teams.client_id"),
 ];
 
 const GENERATED: &[(&str, &str)] = &[

@@ -68,11 +68,20 @@ fn read_app(
         redirect_uri: format!("{}/{}", server.public_url, callback_path(platform)),
         webhook_url: format!("{}/api/webhooks/{platform}", server.public_url),
         budget: read_budget(layers, platform)?,
+        webhook_audience: text("webhook_audience"),
+        webhook_keys: text("webhook_keys"),
+        encryption_key: Secret::new(text("encryption_key")),
+        encryption_certificate: text("encryption_certificate"),
     };
     match platform {
         Platform::Telegram => finish_telegram(layers, server, &mut app)?,
         Platform::Instagram => finish_instagram(layers, &mut app)?,
-        Platform::Teams => app.dialog_base = format!("{}/{}", app.dialog_base, text("tenant")),
+        Platform::Teams => {
+            app.dialog_base = format!("{}/{}", app.dialog_base, text("tenant"));
+            if app.webhook_audience.is_empty() {
+                app.webhook_audience.clone_from(&app.client_id);
+            }
+        }
         Platform::Twitter if app.webhook_secret.is_empty() => {
             app.webhook_secret = app.client_secret.clone();
         }

@@ -14,6 +14,7 @@ mod instagram;
 mod linkedin;
 mod meta;
 mod outcome;
+mod teams;
 mod telegram;
 mod twitter;
 mod whatsapp;
@@ -28,7 +29,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::secret::Secret;
-use call::{CallFailure, PollFlow, Tokens};
+use call::{CallFailure, Fetch, PollFlow, SubscribeFlow, Tokens};
 use fact::Fact;
 use http::{HttpRequest, HttpResponse, TransportError};
 use polling::Polling;
@@ -146,6 +147,14 @@ pub struct App {
     pub redirect_uri: String,
     /// Where the platform delivers webhooks; for platforms that are told by API.
     pub webhook_url: String,
+    /// Whom bearer tokens of webhooks must be made for (Microsoft).
+    pub webhook_audience: String,
+    /// The platform's keys for tokens in webhooks, as a JWKS document (Microsoft).
+    pub webhook_keys: String,
+    /// Our private key for encrypted webhooks: PKCS#8, DER, base64 (Microsoft).
+    pub encryption_key: Secret,
+    /// Its certificate: X.509, DER, base64 (Microsoft).
+    pub encryption_certificate: String,
     /// Calls allowed per connected account (count, window), where this installation has other
     /// limits than the platform documents.
     pub budget: Option<(u32, Duration)>,
@@ -189,6 +198,9 @@ pub enum TextUnit {
 pub enum Reconcile {
     /// The platform echoes our reference in a webhook; wait for it.
     Echo,
+    /// The platform shows our message without a reference: the only one of ours that appeared since
+    /// with the same text is it.
+    Likeness,
     /// The platform offers neither a token nor a history: a person decides.
     Never,
 }
@@ -358,6 +370,22 @@ pub trait Adapter: Sync + Send {
     /// Answers the GET that verifies a webhook subscription. `None`: the platform has none.
     fn handshake(&self, app: &App, query: &[(String, String)]) -> Option<Handshake>;
 
+    /// Answers a POST that only asks whether the address is ours, before anything else is looked
+    /// at. `None`: it is a delivery.
+    fn handshake_by_post(
+        &self,
+        _app: &App,
+        _query: &[(String, String)],
+        _raw: &[u8],
+    ) -> Option<Handshake> {
+        None
+    }
+
+    /// The status a platform wants to see when its delivery is on disk.
+    fn taken(&self) -> u16 {
+        200
+    }
+
     /// Checks a webhook's authenticity over the raw bytes, in constant time, before any parsing,
     /// and the little structure the contract demands of it.
     fn verify(&self, app: &App, headers: &Headers, raw: &[u8]) -> Result<(), Refused>;
@@ -463,6 +491,53 @@ pub trait Adapter: Sync + Send {
         None
     }
 
+    /// What gets the thing that a fact of kind `resource.changed` names, from its `detail.notice`.
+    fn fetch(
+        &self,
+        _app: &App,
+        _credentials: &Credentials,
+        _notice: &Value,
+        _now: DateTime<Utc>,
+    ) -> Option<Fetch> {
+        None
+    }
+
+    /// The raw input in the answer to [`Adapter::fetch`]; `None` when the thing is not there (any
+    /// more, or yet).
+    fn fetched(
+        &self,
+        _answer: &Result<HttpResponse, TransportError>,
+    ) -> Result<Option<Vec<u8>>, CallFailure> {
+        Ok(None)
+    }
+
+    /// Whether accounts have subscriptions: see [`Adapter::subscribe`].
+    fn subscribes(&self) -> bool {
+        false
+    }
+
+    /// Starts making the account's subscription, or renewing the one of this id. `None` when the
+    /// platform delivers without one, or the installation is not set up to be delivered to.
+    fn subscribe(
+        &self,
+        _app: &App,
+        _credentials: &Credentials,
+        _current: Option<&str>,
+        _now: DateTime<Utc>,
+    ) -> Option<Box<dyn SubscribeFlow>> {
+        None
+    }
+
+    /// The call that ends a subscription.
+    fn unsubscribe(
+        &self,
+        _app: &App,
+        _credentials: &Credentials,
+        _id: &str,
+    ) -> Option<HttpRequest> {
+        None
+    }
+
     /// Calls to make once when a worker starts, so that webhooks arrive at `app.webhook_url`.
     fn install(&self, app: &App) -> Vec<HttpRequest>;
 }
@@ -476,6 +551,6 @@ pub fn adapter(platform: Platform) -> Option<&'static dyn Adapter> {
         Platform::Whatsapp => Some(&whatsapp::Cloud),
         Platform::Twitter => Some(&twitter::DirectMessages),
         Platform::Linkedin => Some(&linkedin::Member),
-        Platform::Teams => None,
+        Platform::Teams => Some(&teams::Graph),
     }
 }

@@ -85,6 +85,16 @@ pub fn shared_secret(given: Option<&str>, current: &Secret, previous: &Secret) -
     matches(current) | matches(previous)
 }
 
+/// Checks what an outgoing webhook of a team sends: `HMAC` and the signature of the raw body in
+/// base64, made with the security token, which is a key in base64 itself.
+pub fn teams_outgoing(header: Option<&str>, raw: &[u8], token: &Secret) -> bool {
+    let given = header.and_then(|value| value.strip_prefix("HMAC "));
+    let key = STANDARD.decode(token.expose()).unwrap_or_default();
+    let expected = STANDARD.encode(hmac_sha256(&key, raw));
+    let matches = same(expected.as_bytes(), given.unwrap_or_default().as_bytes());
+    !key.is_empty() && matches
+}
+
 /// Why the fields of a login widget were refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WidgetRefused {

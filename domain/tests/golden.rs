@@ -12,6 +12,8 @@ mod instagram;
 mod linkedin;
 #[path = "golden/mutation.rs"]
 mod mutation;
+#[path = "golden/teams.rs"]
+mod teams;
 #[path = "golden/telegram.rs"]
 mod telegram;
 #[path = "golden/twitter.rs"]

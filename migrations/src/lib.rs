@@ -16,6 +16,7 @@ mod m0009_totals;
 mod m0011_polls;
 mod m0012_renewals;
 mod m0013_usage;
+mod m0014_subscriptions;
 
 use sea_orm_migration::prelude::*;
 
@@ -38,6 +39,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0011_polls::Migration),
             Box::new(m0012_renewals::Migration),
             Box::new(m0013_usage::Migration),
+            Box::new(m0014_subscriptions::Migration),
         ]
     }
 }

@@ -222,7 +222,8 @@ const FRONT_PAGE: &str = r#"<!doctype html>
 <h1>Hub sandbox</h1>
 <p>This server plays the platforms' side of the wire: Facebook Messenger, Instagram and WhatsApp under
 <code>/v26.0/…</code>, the Telegram Bot API under <code>/bot&lt;token&gt;/…</code>, X under <code>/2/…</code>, LinkedIn under
-<code>/v2/…</code> and <code>/rest/…</code>. Nothing here reaches the real ones.</p>
+<code>/v2/…</code> and <code>/rest/…</code>, Microsoft Graph under <code>/v1.0/…</code> with its sign-in
+pages under <code>/&lt;tenant&gt;/oauth2/v2.0/…</code>. Nothing here reaches the real ones.</p>
 <h2>Controls</h2>
 <pre>
 POST   /control/incoming  {"platform","account","from":{"id","name"},"text","picture"?,"repeat"?}   a customer writes
@@ -252,5 +253,9 @@ POST   /control/twitter/read      {"account"?,"from"}                           
 POST   /control/linkedin/members  {"id","name","organization"?}                        LinkedIn: the next person who connects is this member
 POST   /control/linkedin/expire   {"account"?}                                         LinkedIn: tokens given out so far have expired
 POST   /control/linkedin/challenge                                                     LinkedIn: challenge the hub now
+POST   /control/teams/people    {"id","name"}                                          Teams: the next person who connects
+POST   /control/teams/messages  {"chat","message","action","text"?,"from"?,"reaction"?} edit, delete, react, unreact
+POST   /control/teams/subscriptions/&lt;person&gt;  {"event"}                                expired, reauthorizationRequired, subscriptionRemoved, missed
+POST   /control/teams/tokens/&lt;person&gt;         {"revoked"?}                             access tokens end; with revoked all
 </pre>
 "#;

@@ -36,7 +36,7 @@ struct Customer {
     replies: &'static [&'static str],
 }
 
-const CUSTOMERS: [Customer; 10] = [
+const CUSTOMERS: [Customer; 12] = [
     Customer {
         platform: "facebook",
         id: "7214365098123401",
@@ -148,6 +148,26 @@ const CUSTOMERS: [Customer; 10] = [
             "What would the delivery time be for the whole order?",
         ],
         replies: &["Thank you, I will pass it on."],
+    },
+    Customer {
+        platform: "teams",
+        id: "b2b2b2b2-0000-4000-8000-000000000002",
+        name: "Mira Quist",
+        opens: &[
+            "Hi, the office needs 30 mugs by Thursday. Can you do that?",
+            "And could they have our logo on them?",
+        ],
+        replies: &["Great, I'll send the file.", "Thanks, that helps."],
+    },
+    Customer {
+        platform: "teams",
+        id: "c3c3c3c3-0000-4000-8000-000000000003",
+        name: "Tomás Ribeiro",
+        opens: &[
+            "Is invoice 4711 paid already? I can't find it",
+            "Who should I ask about the teapots for the canteen?",
+        ],
+        replies: &["Found it, thank you!", "OK, I'll ask there."],
     },
 ];
 

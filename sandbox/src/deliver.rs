@@ -129,6 +129,24 @@ impl Courier {
         Some((status, answer.text().await.ok()?))
     }
 
+    /// Posts nothing but a query and returns the answer: status, content type, body.
+    pub(crate) async fn ask_by_post(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Option<(u16, String, String)> {
+        let query = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(query)
+            .finish();
+        let url = format!("{}{path}?{query}", self.base());
+        let asked = self.client.post(url).header("content-type", "text/plain");
+        let answer = asked.send().await.ok()?;
+        let kind = answer.headers().get("content-type");
+        let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let (status, kind) = (answer.status().as_u16(), kind.to_owned());
+        Some((status, kind, answer.text().await.ok()?))
+    }
+
     async fn attempt(&self, webhook: &Webhook) -> Delivery {
         let url = format!("{}{}", self.base(), webhook.path);
         let mut request = self

@@ -80,6 +80,10 @@ pub struct LinkedinApp {
     pub application_id: String,
 }
 
+/// The person that scripted customers of Teams write to. Whoever wants to hear them signs in as
+/// this one, named in the dialog's URL (`&login_hint=`).
+pub const DEMO_TEAMS_PERSON: &str = "d0d0d0d0-0000-4000-8000-00000000de30";
+
 /// The installation the platforms know: what the hub is configured with on its side.
 #[derive(Clone, Default)]
 pub struct Options {
@@ -107,6 +111,10 @@ pub struct Options {
     pub twitter: TwitterApp,
     /// The app on LinkedIn.
     pub linkedin: LinkedinApp,
+    /// The Microsoft app's client id.
+    pub teams_client_id: String,
+    /// The Microsoft app's secret; signs tokens.
+    pub teams_client_secret: String,
     /// Whether scripted customers write now and then.
     pub customers: bool,
 }

@@ -8,6 +8,7 @@ mod graph;
 mod instagram;
 pub(crate) mod linkedin;
 mod sealed;
+pub(crate) mod teams;
 pub(crate) mod telegram;
 pub(crate) mod twitter;
 mod whatsapp;
@@ -97,6 +98,8 @@ pub(crate) trait Player: Send + Sync {
 pub(crate) fn players(world: &Arc<World>, options: &Options) -> Vec<Arc<dyn Player>> {
     vec![
         Arc::new(telegram::Bot::new(world, options)),
+        // Before Meta's, who take every path with a version.
+        Arc::new(teams::Graph::new(world, options)),
         Arc::new(instagram::Direct::new(world, options)),
         Arc::new(whatsapp::Cloud::new(world, options)),
         // Takes every Graph call that names no other product.

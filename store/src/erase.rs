@@ -136,6 +136,7 @@ impl Store {
         let shard = begun.shard.0;
         let connections = self.connections(user).await?;
         let accounts: Vec<Uuid> = connections.iter().map(|it| it.account.0).collect();
+        let routes = self.raw_routes(user, &connections).await?;
         for table in [
             "DELETE FROM polls WHERE shard = $1 AND account = ANY ($2)",
             "DELETE FROM poll_wishes WHERE shard = $1 AND account = ANY ($2)",
@@ -159,7 +160,8 @@ impl Store {
                 .remove(
                     sqlx::query(
                         "DELETE FROM jobs WHERE shard = $1 \
-                         AND queue IN ('contact', 'disconnect', 'poll', 'tokens') \
+                         AND queue IN ('contact', 'disconnect', 'poll', 'tokens', 'fetch', \
+                             'subscribe') \
                          AND payload ->> 'user' = $2",
                     )
                     .bind(shard)
@@ -175,7 +177,7 @@ impl Store {
                         "DELETE FROM account_tokens WHERE shard = $1 AND account = ANY ($2)",
                     )
                     .bind(shard)
-                    .bind(accounts),
+                    .bind(&accounts),
                 )
                 .await?,
             keys: self.vault().erase_user(user).await?,
@@ -188,7 +190,7 @@ impl Store {
                 .await?,
             ..Erased::default()
         };
-        for it in &connections {
+        for it in &routes {
             if !self.owners(it.platform, &it.route).await?.is_empty() {
                 continue;
             }
@@ -199,6 +201,12 @@ impl Store {
             erased.raw_keys += self
                 .vault()
                 .forget_raw_route(it.platform, &it.route)
+                .await?;
+        }
+        // The names of what is still awaited are needed once more.
+        if erased.waiting == 0 {
+            let subscriptions = "DELETE FROM subscriptions WHERE shard = $1 AND account = ANY ($2)";
+            self.remove(sqlx::query(subscriptions).bind(shard).bind(&accounts))
                 .await?;
         }
         self.disconnect_latecomers(user, begun).await?;
@@ -227,7 +235,7 @@ impl Store {
         let shard = self.sharding().of_user(user).0;
         let connections = self.connections(user).await?;
         let mut raw_keys = 0;
-        for it in &connections {
+        for it in &self.raw_routes(user, &connections).await? {
             let owners = self.owners(it.platform, &it.route).await?;
             if owners.iter().all(|owner| owner.user == user) {
                 let keys = self.vault().raw_keys_of_route(it.platform, &it.route);

@@ -17,6 +17,7 @@
 //! - [`vault`]: sealing what is personal or secret; [`erase`]: forgetting a person
 //! - [`polls`]: when accounts are polled, and who waits for it
 //! - [`login`], [`session`], [`oauth`], [`account`], [`token`], [`answer`]: side tables
+//! - [`subscriptions`]: what platforms have promised to tell, and until when
 //! - [`signal`], [`bus`]: hints that something happened; polling is the truth
 //! - [`limit`]: counting requests, calls of platforms and failed logins, in Redis or in memory
 //! - [`usage`]: who used what, and the daily report of it
@@ -51,6 +52,7 @@ pub mod schema;
 pub mod seal;
 pub mod session;
 pub mod signal;
+pub mod subscriptions;
 pub mod token;
 pub mod told;
 pub mod transaction;

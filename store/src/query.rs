@@ -323,6 +323,25 @@ impl Store {
             .await?)
     }
 
+    /// Messages of ours in a conversation that the hub did not send or does not know to have sent,
+    /// written since then by the platform's clock.
+    pub async fn observed_since(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+        since: DateTime<Utc>,
+        limit: u64,
+    ) -> Result<Vec<message::Model>> {
+        let shard = self.sharding().of_user(user);
+        Ok(messages_in(shard)
+            .filter(message::Column::ConversationId.eq(conversation.0))
+            .filter(message::Column::State.eq(State::Observed.name()))
+            .filter(message::Column::SentAt.gte(since))
+            .limit(limit)
+            .all(self.orm())
+            .await?)
+    }
+
     /// The unread counts of a user: platforms with an active account are there even with 0.
     pub async fn unread(&self, user: UserId) -> Result<Unread> {
         let accounts = self.accounts(user, false).await?;

@@ -19,6 +19,7 @@ mod soak;
 mod sockets;
 mod story;
 mod sweep;
+mod teams;
 mod tokens;
 mod twitter;
 mod world;

@@ -11,6 +11,7 @@
 use std::time::Duration;
 
 use hub_domain::platform::Platform;
+use hub_domain::platform::call::CallFailure;
 use hub_domain::platform::http::{HttpRequest, HttpResponse, TransportError};
 use hub_store::Result;
 use hub_store::account::Owner;
@@ -47,6 +48,14 @@ impl NotNow {
             + retry_after
                 .min(Duration::from_secs(2))
                 .mul_f64(entropy() / 4.0)
+    }
+
+    /// The same as a failure of the call.
+    pub fn failure(self) -> CallFailure {
+        CallFailure::RetryAfter {
+            wait: self.come_back(),
+            reason: "the account may make no more calls for now".to_owned(),
+        }
     }
 }
 

@@ -33,6 +33,7 @@ impl Driver {
             Method::Post => reqwest::Method::POST,
             Method::Put => reqwest::Method::PUT,
             Method::Delete => reqwest::Method::DELETE,
+            Method::Patch => reqwest::Method::PATCH,
         };
         let mut builder = self.client.request(method, &request.url).body(request.body);
         for (name, value) in &request.headers {

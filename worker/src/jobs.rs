@@ -9,10 +9,12 @@ pub mod contact;
 pub mod disconnect;
 pub mod dlq;
 pub mod erase;
+pub mod fetch;
 pub mod install;
 pub mod maintenance;
 pub mod poll;
 pub mod send;
+pub mod subscribe;
 pub mod tokens;
 
 use std::panic::AssertUnwindSafe;
@@ -63,6 +65,8 @@ pub fn register(monitor: Monitor, context: &Context) -> Monitor {
     let monitor = queue(monitor, context, dlq::DeadLetters::new(context.clone()));
     let monitor = queue(monitor, context, poll::Poll::new(context.clone()));
     let monitor = queue(monitor, context, tokens::Renew::new(context.clone()));
+    let monitor = queue(monitor, context, fetch::Fetch::new(context.clone()));
+    let monitor = queue(monitor, context, subscribe::Subscribe::new(context.clone()));
     queue(
         monitor,
         context,

@@ -72,6 +72,21 @@ pub enum Access {
     Gone,
 }
 
+impl Access {
+    /// The tokens to call with, or what a call without them comes to. `None`: there are none.
+    pub fn granted(self) -> std::result::Result<Option<Held>, CallFailure> {
+        match self {
+            Self::Granted(held) => Ok(Some(held)),
+            Self::Wait { after, reason } => Err(CallFailure::RetryAfter {
+                wait: after,
+                reason,
+            }),
+            Self::Refused { reason } => Err(CallFailure::Reconnect { reason }),
+            Self::Gone => Ok(None),
+        }
+    }
+}
+
 /// How an attempt to renew ended.
 #[derive(Clone, Debug)]
 pub enum Attempt {

@@ -93,6 +93,11 @@ pub const SCHEDULES: &[Schedule] = &[
         cron: "0 50 2 * * *",
         purpose: "delete what was counted of usage past HUB_USAGE_DAYS",
     },
+    Schedule {
+        name: "subscriptions",
+        cron: "15 * * * * *",
+        purpose: "make or renew what platforms tell us by, when half of its time is over",
+    },
 ];
 
 /// Registers these schedules.

@@ -1,7 +1,7 @@
 //! What platforms push (contract 2.5).
 //!
-//! The signature is checked over the raw bytes before anything looks at them, and a 200 means the
-//! bytes are on disk. What does not verify leaves a counter and no other trace; what cannot be
+//! The signature is checked over the raw bytes before anything looks at them, and a success means
+//! that the bytes are on disk. What does not verify leaves a counter and no other trace; what cannot be
 //! stored is refused in a way that makes the platform send it again.
 
 use axum::Json;
@@ -75,27 +75,31 @@ async fn handshake(
 ) -> Result<Response, Problem> {
     let (adapter, app) = registered(&api, &name)?;
     match adapter.handshake(&app, &params.0) {
-        Some(Handshake::Answer(challenge)) => {
+        Some(handshake) => Ok(shake(adapter.platform(), handshake)),
+        None => Err(wrong_method().allowing("POST")),
+    }
+}
+
+fn shake(platform: Platform, handshake: Handshake) -> Response {
+    match handshake {
+        Handshake::Answer(challenge) => {
             let headers = [
                 (CONTENT_TYPE, "text/plain; charset=utf-8"),
                 // The challenge is whatever was asked: it must never be taken for a page.
                 (X_CONTENT_TYPE_OPTIONS, "nosniff"),
             ];
-            Ok((headers, challenge).into_response())
+            (headers, challenge).into_response()
         }
-        Some(Handshake::Json(proof)) => {
-            Ok(([(CONTENT_TYPE, "application/json")], proof).into_response())
-        }
-        Some(Handshake::Failed(status, error)) => {
-            refused(adapter.platform(), "handshake");
+        Handshake::Json(proof) => ([(CONTENT_TYPE, "application/json")], proof).into_response(),
+        Handshake::Failed(status, error) => {
+            refused(platform, "handshake");
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
-            Ok(failure(status, error))
+            failure(status, error)
         }
-        Some(Handshake::Refused) => {
-            refused(adapter.platform(), "verify_token");
-            Ok(failure(StatusCode::FORBIDDEN, "Invalid verify token"))
+        Handshake::Refused => {
+            refused(platform, "verify_token");
+            failure(StatusCode::FORBIDDEN, "Invalid verify token")
         }
-        None => Err(wrong_method().allowing("POST")),
     }
 }
 
@@ -104,8 +108,9 @@ async fn handshake(
     path = "/api/webhooks/{platform}",
     tag = "Webhooks",
     summary = "Take what a platform pushes",
-    description = "The signature is checked over the raw body. An answer of 200 means that the \
-        body is on disk.",
+    description = "The signature is checked over the raw body. An answer of 200 (Teams: 202) means \
+        that the body is on disk. Microsoft asks for proof of the address by POST: a \
+        `validationToken` is answered as it is.",
     params(
         ("platform" = inline(schema::PlatformName), Path, description = "The platform"),
         (
@@ -124,6 +129,11 @@ async fn handshake(
             description = "Signature of X",
         ),
         ("X-LI-Signature" = inline(Option<String>), Header, description = "Signature of LinkedIn"),
+        (
+            "validationToken" = inline(Option<String>),
+            Query,
+            description = "Microsoft: what is to be answered",
+        ),
     ),
     request_body(
         content = serde_json::Value,
@@ -131,9 +141,15 @@ async fn handshake(
         content_type = "application/json",
     ),
     responses(
-        (status = 200, description = "Taken", body = answer::WebhookTaken),
+        (
+            status = 200,
+            description = "Taken; or the validation token",
+            content((answer::WebhookTaken = "application/json"), (String = "text/plain")),
+        ),
+        (status = 202, description = "Taken", body = answer::WebhookTaken),
         (status = 400, description = "It is not what the platform sends", body = schema::WebhookRefusal),
         (status = 401, description = "The signature is not right", body = schema::WebhookRefusal),
+        (status = 403, description = "The token is too long", body = schema::WebhookRefusal),
         (status = 404, description = "`NOT_FOUND`: the hub has no such platform"),
         (
             status = 503,
@@ -147,12 +163,16 @@ async fn receive(
     State(api): State<Api>,
     id: RequestId,
     Name(name): Name,
+    params: Params,
     request: Request,
 ) -> Result<Response, Problem> {
     let (adapter, app) = registered(&api, &name)?;
     let platform = adapter.platform();
     let headers = lower_case(request.headers());
     let raw = read_body(request, api.settings().api.webhook_body_bytes).await?;
+    if let Some(handshake) = adapter.handshake_by_post(&app, &params.0, &raw) {
+        return Ok(shake(platform, handshake));
+    }
     if let Err(reason) = adapter.verify(&app, &headers, &raw) {
         let (status, label) = match reason {
             Refused::Signature => (StatusCode::UNAUTHORIZED, "signature"),
@@ -170,7 +190,8 @@ async fn receive(
         return Ok(([(RETRY_AFTER, "1")], answer).into_response());
     }
     counter!("hub_webhooks_accepted_total", "platform" => platform.name()).increment(1);
-    Ok(Json(json!({ "ok": true })).into_response())
+    let taken = StatusCode::from_u16(adapter.taken()).unwrap_or_default();
+    Ok((taken, Json(json!({ "ok": true }))).into_response())
 }
 
 async fn store(

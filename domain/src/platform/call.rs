@@ -1,5 +1,6 @@
 //! Calls that are no sends: fetching what is new, and new tokens.
 
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use super::http::{HttpRequest, HttpResponse, TransportError};
@@ -68,4 +69,39 @@ pub trait PollFlow: Send {
     /// The next step. The first call gets `None`, as does one after [`PollStep::Keep`]; each other
     /// one gets the answer to the last request.
     fn next(&mut self, answer: Option<Result<HttpResponse, TransportError>>) -> PollStep;
+}
+
+/// What a notice asks for.
+#[derive(Debug)]
+pub enum Fetch {
+    /// Make this call; [`super::Adapter::fetched`] reads the answer.
+    Call(HttpRequest),
+    /// The notice had it all: raw input for [`super::Adapter::translate`].
+    Have(Vec<u8>),
+}
+
+/// A platform's promise to tell us what happens on an account, for a while.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    /// The platform's id of it; what arrives names it as its account.
+    pub id: String,
+    /// When it ends unless it is renewed.
+    pub expires_at: DateTime<Utc>,
+}
+
+/// The next move of a subscription.
+#[derive(Debug)]
+pub enum SubscribeStep {
+    /// Make this call and come back with its answer.
+    Call(HttpRequest),
+    /// It holds until it expires.
+    Done(Subscription),
+    /// It did not work.
+    Failed(CallFailure),
+}
+
+/// A conversation with the platform that makes a subscription, or renews one that is there.
+pub trait SubscribeFlow: Send {
+    /// The next step. The first call gets `None`, each further one the answer to the last request.
+    fn next(&mut self, answer: Option<Result<HttpResponse, TransportError>>) -> SubscribeStep;
 }

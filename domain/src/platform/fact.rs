@@ -66,6 +66,10 @@ pub enum FactKind {
     /// The platform changed the state of our account.
     #[serde(rename = "account.status_changed")]
     AccountStatusChanged,
+    /// Something that the payload only names has to be fetched. The account is the name of what told
+    /// us, `detail.notice` what [`super::Adapter::fetch`] is given.
+    #[serde(rename = "resource.changed")]
+    ResourceChanged,
     /// The other side is typing.
     #[serde(rename = "typing.started")]
     TypingStarted,
@@ -100,6 +104,7 @@ impl FactKind {
             Self::OptinChanged => "optin.changed",
             Self::TemplateStatusChanged => "template.status_changed",
             Self::AccountStatusChanged => "account.status_changed",
+            Self::ResourceChanged => "resource.changed",
             Self::TypingStarted => "typing.started",
             Self::Ignored => "ignored",
             Self::Unknown => "unknown",

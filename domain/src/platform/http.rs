@@ -29,6 +29,8 @@ pub enum Method {
     Put,
     /// DELETE
     Delete,
+    /// PATCH
+    Patch,
 }
 
 impl HttpRequest {
@@ -57,6 +59,14 @@ impl HttpRequest {
             url: url.into(),
             headers: vec![("content-type".into(), "application/json".into())],
             body: body.to_string().into_bytes(),
+        }
+    }
+
+    /// A PATCH of this URL with a JSON value.
+    pub fn patch_json(url: impl Into<String>, body: &serde_json::Value) -> Self {
+        Self {
+            method: Method::Patch,
+            ..Self::post_json(url, body)
         }
     }
 

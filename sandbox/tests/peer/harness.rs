@@ -8,6 +8,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{OriginalUri, State};
 use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
 use hmac::{Hmac, KeyInit, Mac};
 use hub_sandbox::{LinkedinApp, Options, TwitterApp};
 use serde_json::{Value, json};
@@ -29,6 +30,8 @@ pub const X_CLIENT: (&str, &str) = ("x-client", "x-client-secret");
 pub const X_CONSUMER_SECRET: &str = "hubTestConsumerSecret0123456789abcdefghijklmnopqrstuv";
 pub const X_BEARER: &str = "AAAA-app-only";
 pub const LI_CLIENT: (&str, &str) = ("li-client", "hubTestLinkedInSecret42");
+pub const TEAMS_ID: &str = "0d9e7a52-1111-4222-8333-444455556666";
+pub const TEAMS_SECRET: &str = "8Q~hub-fictional_ClientSecretForTests01";
 pub const PAGE: &str = "104857600112233";
 pub const PSID: &str = "7214365098123401";
 pub const REDIRECT: &str = "http://127.0.0.1:9/api/auth/callback/facebook";
@@ -125,14 +128,19 @@ async fn take(
     OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
     raw: Bytes,
-) -> StatusCode {
+) -> Response {
+    let query = uri.query().unwrap_or_default().as_bytes();
+    let mut query = url::form_urlencoded::parse(query);
+    if let Some((_, token)) = query.find(|(name, _)| name == "validationToken") {
+        return token.into_owned().into_response();
+    }
     let path = uri.path().to_owned();
     hub.got
         .lock()
         .unwrap()
         .push(Delivered { path, headers, raw });
     let status = hub.statuses.lock().unwrap().pop_front().unwrap_or(200);
-    StatusCode::from_u16(status).unwrap()
+    StatusCode::from_u16(status).unwrap().into_response()
 }
 
 /// An answer, read.
@@ -182,6 +190,8 @@ impl Peer {
                 client_secret: LI_CLIENT.1.into(),
                 application_id: "31000043".into(),
             },
+            teams_client_id: TEAMS_ID.into(),
+            teams_client_secret: TEAMS_SECRET.into(),
             customers,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

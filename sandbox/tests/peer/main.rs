@@ -8,6 +8,7 @@ mod faults;
 mod harness;
 mod instagram;
 mod linkedin;
+mod teams;
 mod telegram;
 mod twitter;
 mod webhooks;

@@ -27,6 +27,7 @@ const SCHEMA: &[&str] = &[
     include_str!("../../../migrations/src/m0006_places.rs"),
     include_str!("../../../migrations/src/m0009_totals.rs"),
     include_str!("../../../migrations/src/m0011_polls.rs"),
+    include_str!("../../../migrations/src/m0014_subscriptions.rs"),
     include_str!("../../../migrations/src/m0008_erasure.rs"),
     include_str!("../../../migrations/src/m0007_parked.rs"),
     include_str!("../../../migrations/src/m0012_renewals.rs"),

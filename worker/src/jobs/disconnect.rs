@@ -100,6 +100,8 @@ impl Queue for Disconnect {
         };
         if let Ok(platform) = row.platform.parse::<Platform>() {
             store.remove_owner(platform, &row.route, owner).await?;
+            super::subscribe::end(&self.context, platform, owner, &row.route).await?;
+            store.leave_subscriptions(platform, owner).await?;
             // Somebody else here may have connected the same page: it stays subscribed for them.
             if store.owners(platform, &row.route).await?.is_empty() {
                 revoke(&self.context, platform, owner, &row.route).await?;

@@ -63,6 +63,7 @@ impl Erase {
                 user,
                 account: it.account,
             };
+            super::subscribe::end(&self.context, it.platform, owner, &it.route).await?;
             if store.leave_directory(user, &it).await? {
                 disconnect::revoke(&self.context, it.platform, owner, &it.route).await?;
             }

@@ -217,16 +217,10 @@ impl Turn<'_> {
         &mut self,
         access: Access,
     ) -> Result<Option<std::result::Result<Value, CallFailure>>> {
-        let held = match access {
-            Access::Granted(held) => held,
-            Access::Wait { after, reason } => {
-                let wait = after;
-                return Ok(Some(Err(CallFailure::RetryAfter { wait, reason })));
-            }
-            Access::Refused { reason } => {
-                return Ok(Some(Err(CallFailure::Reconnect { reason })));
-            }
-            Access::Gone => return Ok(None),
+        let held = match access.granted() {
+            Ok(Some(held)) => held,
+            Ok(None) => return Ok(None),
+            Err(failure) => return Ok(Some(Err(failure))),
         };
         self.version = Some(held.state.version);
         // Whoever looks further back than the cursor does not move it.
@@ -269,11 +263,7 @@ impl Turn<'_> {
                         .await?
                     {
                         Called::Answered(answered) => answer = Some(answered),
-                        Called::NotNow(not_now) => {
-                            let wait = not_now.come_back();
-                            let reason = "the account may make no more calls for now".to_owned();
-                            return Ok(Err(CallFailure::RetryAfter { wait, reason }));
-                        }
+                        Called::NotNow(not_now) => return Ok(Err(not_now.failure())),
                     }
                 }
                 Ok(PollStep::Keep(body)) => self.keep(&body).await?,

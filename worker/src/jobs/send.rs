@@ -4,7 +4,8 @@
 //! queued, oldest first. Before a call leaves, the attempt is in the log, under a key that exists
 //! once; after it the outcome is. An attempt without an outcome (a crash, a time-out) is
 //! *uncertain*: it is never repeated. The platform's echo settles it where there is one; until
-//! then, for a bounded time, later messages of the conversation wait behind it.
+//! then, for a bounded time, later messages of the conversation wait behind it. Where the platform
+//! tells of our messages without a reference, the only one with the same text is it.
 //!
 //! A turn that may not call now (the account's budget is spent, it is paused, its token is being
 //! renewed) ends before an attempt is written down: nothing counts against the message, and the
@@ -15,7 +16,7 @@ mod discard;
 
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use hub_domain::envelope::Append;
 use hub_domain::event::{
     Event, FailureClass, MessageSent, SendAttempted, SendDelayed, SendFailed, SendUncertain, Thread,
@@ -48,6 +49,12 @@ const CATCH_UP_MAX: Duration = Duration::from_secs(2);
 
 /// How soon to look again whether an uncertain send was settled.
 const SETTLE_LOOK: Duration = Duration::from_secs(2);
+
+/// By how much the platform's clock may be behind ours.
+const CLOCKS_DIFFER: TimeDelta = TimeDelta::minutes(1);
+
+/// Messages of ours looked at to recognise an uncertain one.
+const OBSERVED_MAX: u64 = 50;
 
 /// How soon to look again at a conversation whose events a read model holds back.
 const HELD_LOOK: Duration = Duration::from_secs(5);
@@ -264,6 +271,7 @@ impl Turn<'_> {
                         .await?
                 }
                 Some(State::Uncertain) => match wait(row.retry_at) {
+                    Some(_) if self.recognised(row).await? => Next::Message,
                     Some(wait) => Next::Pause(wait.min(SETTLE_LOOK)),
                     None => Next::Message,
                 },
@@ -531,7 +539,7 @@ impl Turn<'_> {
         let message = MessageId(row.id);
         // Where nothing will ever be heard of it, waiting only delays the others.
         let window = match self.adapter.capabilities().reconcile {
-            Reconcile::Echo => self.context.settings().reconcile_window,
+            Reconcile::Echo | Reconcile::Likeness => self.context.settings().reconcile_window,
             Reconcile::Never => Duration::ZERO,
         };
         let event = SendUncertain {
@@ -550,10 +558,57 @@ impl Turn<'_> {
         })
     }
 
+    /// Looks for an uncertain message among those of ours that the platform has told of since,
+    /// where it gives no reference back. Two that read the same prove nothing.
+    async fn recognised(&self, row: &message::Model) -> Result<bool> {
+        if self.adapter.capabilities().reconcile != Reconcile::Likeness {
+            return Ok(false);
+        }
+        let Some(text) = self.text(row).await? else {
+            return Ok(false);
+        };
+        let store = self.context.store();
+        let since = row.created_at - CLOCKS_DIFFER;
+        let observed = store
+            .observed_since(self.user, self.conversation, since, OBSERVED_MAX)
+            .await?;
+        let mut alike = Vec::new();
+        for it in observed {
+            if self
+                .text(&it)
+                .await?
+                .is_some_and(|it| words(&it) == words(&text))
+            {
+                alike.push(it);
+            }
+        }
+        let (Some(found), true) = (alike.pop(), alike.is_empty()) else {
+            return Ok(false);
+        };
+        let Some(platform_message_id) = found.platform_message_id else {
+            return Ok(false);
+        };
+        let message = MessageId(row.id);
+        let event = MessageSent {
+            user: self.user,
+            conversation: self.conversation,
+            message,
+            platform_message_id,
+            sent_at: found.sent_at.unwrap_or(found.created_at),
+        };
+        self.append(event, sent_key(message)).await?;
+        Ok(true)
+    }
+
     async fn append(&self, event: impl Into<Event>, key: Key) -> Result<()> {
         let append = Append::one(self.shard, self.conversation, event).once(key);
         self.context.store().append(append).await.map(|_| ())
     }
+}
+
+/// A text by its words: platforms change the space between them.
+fn words(text: &str) -> Vec<&str> {
+    text.split_whitespace().collect()
 }
 
 /// Time left until then, `None` when it has passed.

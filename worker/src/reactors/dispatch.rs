@@ -16,7 +16,7 @@ use hub_store::signal::Topic;
 use hub_store::{Connection, Result, Store};
 
 use crate::Context;
-use crate::jobs::{contact, disconnect, erase, poll, send};
+use crate::jobs::{contact, disconnect, erase, poll, send, subscribe};
 use crate::reactor::Reactor;
 
 pub(crate) const NAME: Name = Name {
@@ -71,6 +71,14 @@ fn job(shard: Shard, recorded: &Recorded) -> Option<NewJob> {
         | Event::SendUncertain(_)
         | Event::MessageRead(_)
         | Event::ConversationRead(_) => None,
+    }
+}
+
+/// What a connected account asks for beside its first poll.
+fn subscription(shard: Shard, recorded: &Recorded) -> Option<NewJob> {
+    match &recorded.event {
+        Event::AccountConnected(it) => subscribe::first(shard, it),
+        _ => None,
     }
 }
 
@@ -144,9 +152,15 @@ impl Handler for Enqueue {
 
     async fn apply(&self, connection: &mut Connection, batches: &[Batch<'_>]) -> Result<()> {
         for batch in batches {
-            for job in batch.events.iter().filter_map(|it| job(batch.shard, it)) {
-                jobs::enqueue(connection, &job).await?;
-                self.enqueued.store(true, Ordering::Relaxed);
+            for recorded in batch.events {
+                let asked = [
+                    job(batch.shard, recorded),
+                    subscription(batch.shard, recorded),
+                ];
+                for job in asked.into_iter().flatten() {
+                    jobs::enqueue(connection, &job).await?;
+                    self.enqueued.store(true, Ordering::Relaxed);
+                }
             }
         }
         Ok(())

@@ -6,6 +6,7 @@
 //! nobody is counted.
 
 mod events;
+mod notices;
 mod pages;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -21,8 +22,8 @@ use hub_domain::envelope::{Append, Meta};
 use hub_domain::event::Sealed;
 use hub_domain::id::{ConversationId, Place, Shard, conversation_id};
 use hub_domain::limits::{REACTOR_BATCH_MAX, TOGETHER_EVENTS_MAX};
-use hub_domain::platform::Platform;
 use hub_domain::platform::fact::{Fact, FactKind};
+use hub_domain::platform::{Platform, adapter};
 use hub_domain::retention;
 use hub_store::account::Owner;
 use hub_store::checkpoint::{self, Reactor as Name};
@@ -157,7 +158,7 @@ impl Translate {
                     body,
                     only: None,
                 };
-                self.translate(it, input, directory).await
+                self.translate(connection, it, input, directory).await
             }
             Ok(Command::Page {
                 platform,
@@ -178,7 +179,7 @@ impl Translate {
                         account: *account,
                     }),
                 };
-                self.translate(it, input, directory).await
+                self.translate(connection, it, input, directory).await
             }
             Ok(Command::PollAccount {
                 user,
@@ -254,12 +255,13 @@ impl Translate {
     /// What a body means; the inner error says why nobody can tell.
     async fn translate(
         &self,
+        connection: &mut Connection,
         it: &Received,
         input: Input<'_>,
         directory: &mut Directory,
     ) -> Result<std::result::Result<Vec<Append>, (Class, String)>> {
         // Adapters are pure: one that panics over a body has only that body to blame.
-        let translated = AssertUnwindSafe(self.body(it, input, directory));
+        let translated = AssertUnwindSafe(self.body(connection, it, input, directory));
         match translated.catch_unwind().await {
             Ok(Ok(outcome)) => Ok(outcome.map_err(|reason| (Class::Failed, reason))),
             Ok(Err(error)) if error.is_poison() => Ok(Err((Class::Failed, error.reason()))),
@@ -271,6 +273,7 @@ impl Translate {
     /// What a raw body means for everybody it is for.
     async fn body(
         &self,
+        connection: &mut Connection,
         received: &Received,
         input: Input<'_>,
         directory: &mut Directory,
@@ -318,6 +321,10 @@ impl Translate {
                 let Some((names, content)) = self.keys(owner, at).await? else {
                     continue;
                 };
+                notices::follow(connection, store, owner, fact).await?;
+                if fact.kind == FactKind::ResourceChanged {
+                    continue;
+                }
                 let translation = events::Translation {
                     owner,
                     platform,
@@ -400,10 +407,13 @@ fn echo(owner: Owner, fact: &Fact) -> Option<(ConversationId, String)> {
 }
 
 fn wants_job(it: &Received) -> bool {
-    matches!(
-        it.command,
-        Ok(Command::Connect { .. } | Command::PollAccount { .. } | Command::Renew { .. })
-    )
+    match &it.command {
+        Ok(Command::Connect { .. } | Command::PollAccount { .. } | Command::Renew { .. }) => true,
+        Ok(Command::Webhook { platform, .. }) => {
+            adapter(*platform).is_some_and(|adapter| adapter.subscribes())
+        }
+        _ => false,
+    }
 }
 
 fn parking(it: &Received, class: Class, reason: String) -> Parking {

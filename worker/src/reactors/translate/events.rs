@@ -94,6 +94,7 @@ impl Translation<'_> {
             | FactKind::OptinChanged
             | FactKind::TemplateStatusChanged
             | FactKind::AccountStatusChanged
+            | FactKind::ResourceChanged
             | FactKind::TypingStarted
             | FactKind::Ignored
             | FactKind::Unknown => Some(self.noted(conversation, fact)),
