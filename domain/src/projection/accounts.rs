@@ -104,6 +104,8 @@ fn concern(event: &Event) -> Option<Concern<'_>> {
         | Event::SendDelayed(_)
         | Event::SendFailed(_)
         | Event::SendUncertain(_)
+        | Event::ConversationImported(_)
+        | Event::MessageImported(_)
         | Event::MessageRead(_)
         | Event::ConversationRead(_) => None,
     }
@@ -124,7 +126,7 @@ impl Accounts {
                     route: it.route.clone(),
                     is_active: true,
                     needs_reconnect: None,
-                    created_at: at,
+                    created_at: recorded.happened_at(),
                     updated_at: at,
                 });
                 row.username = it.username.clone();

@@ -17,12 +17,12 @@ use futures::FutureExt as _;
 use hub_domain::command::Command;
 use hub_domain::envelope::{Append, Meta};
 use hub_domain::event::Sealed;
-use hub_domain::id::{Place, Shard};
+use hub_domain::id::{Place, Shard, conversation_id};
 use hub_domain::limits::REACTOR_BATCH_MAX;
 use hub_domain::platform::Platform;
 use hub_domain::platform::fact::FactKind;
 use hub_domain::retention;
-use hub_store::account::Owner;
+use hub_store::account::{Owner, Routed};
 use hub_store::checkpoint::{self, Reactor as Name, Turn};
 use hub_store::commands::{self, Received};
 use hub_store::jobs;
@@ -50,7 +50,7 @@ pub struct Translate {
 }
 
 /// Owners found in this batch, by platform and route.
-type Directory = HashMap<(Platform, String), Vec<Owner>>;
+type Directory = HashMap<(Platform, String), Vec<Routed>>;
 
 impl Translate {
     /// The translator of this process.
@@ -198,7 +198,7 @@ impl Translate {
             if owners.is_empty() {
                 metrics::counter!("hub_unrouted_total", "platform" => platform.name()).increment(1);
             }
-            for owner in owners {
+            for Routed { owner, has_aliases } in owners {
                 let at = events::at(fact, received.received_at);
                 let Some((names, content)) = self.keys(owner, at).await? else {
                     continue;
@@ -210,6 +210,14 @@ impl Translate {
                     names: &names,
                     content: &content,
                     references: self.context.references(),
+                    conversation: match &fact.thread {
+                        Some(thread) if has_aliases => {
+                            Some(store.conversation_named(owner, thread).await?)
+                        }
+                        thread => thread
+                            .as_ref()
+                            .map(|thread| conversation_id(owner.account, thread)),
+                    },
                     at,
                 };
                 if let Some(append) = translation.append(fact) {
@@ -290,12 +298,12 @@ async fn owners(
     platform: Platform,
     route: &str,
     directory: &mut Directory,
-) -> Result<Vec<Owner>> {
+) -> Result<Vec<Routed>> {
     let name = (platform, route.to_owned());
     if let Some(known) = directory.get(&name) {
         return Ok(known.clone());
     }
-    let owners = store.owners(platform, route).await?;
+    let owners = store.routed(platform, route).await?;
     directory.insert(name, owners.clone());
     Ok(owners)
 }

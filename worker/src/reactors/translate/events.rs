@@ -7,7 +7,7 @@ use hub_domain::event::{
     MessageReceived, MessageSent, MessageType, PlatformMessage, ReactionChanged, Receipt,
     ReceiptReceived, Thread,
 };
-use hub_domain::id::{ConversationId, Key, Shard, StreamId, conversation_id, message_id};
+use hub_domain::id::{ConversationId, Key, Shard, StreamId, message_id, message_key};
 use hub_domain::platform::Platform;
 use hub_domain::platform::fact::{ContentKind, Fact, FactKind};
 use hub_store::account::Owner;
@@ -26,6 +26,8 @@ pub(super) struct Translation<'a> {
     /// Seals everything else.
     pub(super) content: &'a Sealer,
     pub(super) references: &'a References,
+    /// The conversation of the fact's thread.
+    pub(super) conversation: Option<ConversationId>,
     pub(super) at: DateTime<Utc>,
 }
 
@@ -42,10 +44,9 @@ impl Translation<'_> {
         if fact.kind == FactKind::Ignored {
             return None;
         }
-        let Some(thread) = &fact.thread else {
+        let (Some(thread), Some(conversation)) = (&fact.thread, self.conversation) else {
             return Some(self.account_noted(fact));
         };
-        let conversation = conversation_id(self.owner.account, thread);
         let at = Thread {
             user: self.owner.user,
             account: self.owner.account,
@@ -212,15 +213,6 @@ impl Translation<'_> {
     fn seal_json(&self, value: &Value) -> hub_domain::event::Sealed {
         self.content.seal(&value.to_string())
     }
-}
-
-/// A message happens once per conversation and platform id, however it became known.
-fn message_key(conversation: ConversationId, platform_message_id: &str) -> Key {
-    Key::of(&[
-        b"message",
-        conversation.0.as_bytes(),
-        platform_message_id.as_bytes(),
-    ])
 }
 
 /// Everything else happens once per kind, stream and the adapter's discriminator.
