@@ -16,10 +16,12 @@
 //! - [`peer`]: what the log's speed is measured against
 //! - [`vault`]: sealing what is personal or secret; [`erase`]: forgetting a person
 //! - [`login`], [`session`], [`oauth`], [`account`], [`answer`]: side tables
+//! - [`import`]: taking over an earlier installation; [`aliases`]: the ids it brought with it
 //! - [`signal`], [`bus`]: hints that something happened; polling is the truth
 //! - [`limit`]: counting requests and failed logins, in Redis or in memory
 
 pub mod account;
+pub mod aliases;
 pub mod answer;
 pub mod append;
 pub mod bus;
@@ -32,6 +34,7 @@ pub mod error;
 pub mod follow;
 pub mod generation;
 pub mod group;
+pub mod import;
 pub mod inspect;
 pub mod jobs;
 pub mod limit;
@@ -93,6 +96,7 @@ pub struct Store {
     events: group::Group<append::EventLog>,
     commands: group::Group<commands::CommandLog>,
     past_turns: query::past::Turns,
+    aliases: aliases::Known,
 }
 
 impl Store {
@@ -124,6 +128,7 @@ impl Store {
             bus,
             limits,
             past_turns: query::past::Turns::new(),
+            aliases: aliases::Known::default(),
         })
     }
 
