@@ -123,6 +123,23 @@ pub async fn run(store: &Store, options: &Options<'_>) -> Result<Report> {
         expected,
         ..
     } = import;
+    let rows = [
+        counts.users,
+        counts.tokens,
+        counts.accounts,
+        counts.conversations,
+        counts.messages,
+    ];
+    // One snapshot: whatever was not met on the way down would be lost silently.
+    for ((name, table), rows) in report.tables().into_iter().zip(rows) {
+        if table.read != rows.unsigned_abs() {
+            return Err(Error::Refused(format!(
+                "{} rows of {name} were met and there are {rows}: what is in the log stays, the \
+                 rest needs somebody who looks",
+                table.read
+            )));
+        }
+    }
     if !options.dry_run {
         report.comparison = Some(compare::compare(store, &expected, options.progress).await?);
     }

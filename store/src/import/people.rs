@@ -138,7 +138,8 @@ fn is_usable(hash: &str) -> bool {
         .iter()
         .find_map(|prefix| hash.strip_prefix(prefix))
         .and_then(|rest| rest.split_once('$'))
-        .filter(|(cost, salted)| cost.len() == 2 && salted.len() == 53)
+        .filter(|(cost, _)| cost.len() == 2 && cost.bytes().all(|it| it.is_ascii_digit()))
+        .filter(|(_, salted)| salted.len() == 53)
         .and_then(|(cost, _)| cost.parse().ok());
     cost.is_some_and(|cost| (4..=COST_MAX).contains(&cost))
 }

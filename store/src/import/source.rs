@@ -121,6 +121,11 @@ impl Source {
     /// Connects and begins the snapshot. [`Error::Refused`] when there is no earlier installation, or
     /// no such time zone.
     pub(super) async fn open(url: &Secret, timezone: &str) -> Result<Self> {
+        // PostgreSQL reads offsets with the sign turned round.
+        let no_zone = || Error::Refused(format!("{timezone:?} is no name of a time zone"));
+        if !timezone.starts_with(|it: char| it.is_ascii_alphabetic()) {
+            return Err(no_zone());
+        }
         let options = PgConnectOptions::from_str(url.expose()).map_err(Error::from)?;
         let options = options.application_name("hub import");
         let mut connection = PgConnection::connect_with(&options)
@@ -133,7 +138,7 @@ impl Source {
             .bind(timezone)
             .execute(&mut connection)
             .await
-            .map_err(|_| Error::Refused(format!("{timezone:?} is no time zone")))?;
+            .map_err(|_| no_zone())?;
         let missing: Vec<String> = sqlx::query_scalar(
             "SELECT name FROM unnest(ARRAY['users', 'refresh_tokens', 'connected_accounts', \
              'conversations', 'messages']) name WHERE to_regclass(name) IS NULL",
