@@ -131,10 +131,20 @@ The private database of `cargo run` has its socket in the data folder, as long a
 #[derive(Args)]
 pub struct Import {
     /// The earlier installation's database: postgres://user:password@host:5432/messaging_hub
-    #[arg(long, value_name = "URL", env = "HUB_IMPORT_FROM", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "HUB_IMPORT_FROM",
+        hide_env_values = true
+    )]
     pub from: String,
     /// Its ENCRYPTION_KEY. Leave it out only if it had none.
-    #[arg(long, value_name = "KEY", env = "HUB_IMPORT_KEY", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "HUB_IMPORT_KEY",
+        hide_env_values = true
+    )]
     pub key: Option<String>,
     /// The time zone of times that are stored without one, as Europe/Berlin.
     #[arg(long, value_name = "ZONE", default_value = "UTC")]

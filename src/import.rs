@@ -40,8 +40,10 @@ pub fn run(wishes: &Import) -> Result<()> {
         let began = Instant::now();
         let outcome = import::run(&store, &options).await;
         line.clear();
-        let report = outcome.context("the import stopped; what it has written stays, and it goes \
-                                      on from there when it is run again")?;
+        let report = outcome.context(
+            "the import stopped; what it has written stays, and it goes \
+                                      on from there when it is run again",
+        )?;
         if wishes.json {
             println!("{}", serde_json::to_string(&report)?);
         } else {
@@ -63,7 +65,11 @@ fn text(it: &Report, took: Duration) -> String {
             .ok()
             .and_then(|name| name.as_str().map(str::to_owned))
             .unwrap_or_default(),
-        if it.dry_run { "; nothing was written" } else { "" }
+        if it.dry_run {
+            "; nothing was written"
+        } else {
+            ""
+        }
     )];
     lines.push(format!(
         "  {:20} {:>10} {what:>10} {:>10} {:>10}",
@@ -141,7 +147,11 @@ impl Line {
         let Ok(mut drawn) = self.drawn.lock() else {
             return;
         };
-        let every = if self.on_terminal { DRAW_EVERY } else { TELL_EVERY };
+        let every = if self.on_terminal {
+            DRAW_EVERY
+        } else {
+            TELL_EVERY
+        };
         if drawn.is_some_and(|at| at.elapsed() < every) {
             return;
         }

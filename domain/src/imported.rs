@@ -144,9 +144,8 @@ pub fn origin(
 ) -> Origin {
     let seconds = platform_message_id.split_once('.');
     if outgoing
-        && seconds.is_some_and(|(whole, part)| {
-            whole.len() == 10 && is_number(whole) && is_number(part)
-        })
+        && seconds
+            .is_some_and(|(whole, part)| whole.len() == 10 && is_number(whole) && is_number(part))
     {
         return Origin::NeverSent;
     }
@@ -183,7 +182,10 @@ mod tests {
         assert_eq!(names(Twitter, "100", Some("100")), ["100-200", "100"]);
         assert_eq!(names(Twitter, "999", None), ["200-999", "999"]);
         assert_eq!(names(Twitter, "1000", None), ["200-1000", "1000"]);
-        assert_eq!(names(Twitter, "300:200", Some("300")), ["200-300", "300:200"]);
+        assert_eq!(
+            names(Twitter, "300:200", Some("300")),
+            ["200-300", "300:200"]
+        );
         assert_eq!(names(Twitter, "100-200", Some("100")), ["100-200"]);
         assert_eq!(names(Twitter, "555", Some("100")), ["555"]);
     }

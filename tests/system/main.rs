@@ -6,6 +6,7 @@ mod crash;
 mod dlq;
 mod erasing;
 mod garbage;
+mod importing;
 mod live;
 mod looking;
 mod replay;

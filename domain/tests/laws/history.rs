@@ -4,9 +4,9 @@ use chrono::{DateTime, Utc};
 use hub_domain::envelope::{Meta, Recorded};
 use hub_domain::event::{
     ContactNamed, ConversationImported, ConversationRead, Event, FailureClass, MessageDeleted,
-    MessageEdited, MessageImported, MessageObserved, MessageQueued, MessageRead, MessageReceived, MessageSent, MessageType,
-    PlatformMessage, ReactionChanged, Receipt, ReceiptReceived, Sealed, SendAttempted, SendDelayed,
-    SendFailed, SendUncertain, Thread,
+    MessageEdited, MessageImported, MessageObserved, MessageQueued, MessageRead, MessageReceived,
+    MessageSent, MessageType, PlatformMessage, ReactionChanged, Receipt, ReceiptReceived, Sealed,
+    SendAttempted, SendDelayed, SendFailed, SendUncertain, Thread,
 };
 use hub_domain::id::{
     AccountId, ConversationId, MessageId, Place, Shard, UserId, conversation_id, message_id,

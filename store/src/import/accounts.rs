@@ -29,7 +29,8 @@ use crate::error::Result;
 use crate::vault::DataKey;
 
 const COOKIES: &str = "facebook_cookie: a browser's cookies are not taken over";
-pub(super) const UNKNOWN: &str = "of a platform nobody knows here: kept in the log, shown to nobody";
+pub(super) const UNKNOWN: &str =
+    "of a platform nobody knows here: kept in the log, shown to nobody";
 const RENAMED: &str = "known here already: goes on under the id it has here";
 const BY_PHONE: &str = "Telegram by phone: to be connected again";
 const NO_TOKEN: &str = "without a token that can be read: to be connected again";
@@ -243,7 +244,9 @@ impl Import<'_> {
                 },
                 participant_id: target.participant_id.clone().filter(|it| !it.is_empty()),
                 participant_name: name.map(|name| names.seal(&name)),
-                participant_avatar: self.open(target.avatar.as_deref()).map(|it| names.seal(&it)),
+                participant_avatar: self
+                    .open(target.avatar.as_deref())
+                    .map(|it| names.seal(&it)),
                 last_message_at: target
                     .last_message_at
                     .filter(|_| tally.is_none_or(|it| it.0 == 0)),
@@ -343,12 +346,7 @@ impl Import<'_> {
 }
 
 /// Writes an account down: all of it or nothing, and nothing the second time.
-async fn connect(
-    store: &Store,
-    user: UserId,
-    it: &Connecting,
-    aliases: &[Alias],
-) -> Result<()> {
+async fn connect(store: &Store, user: UserId, it: &Connecting, aliases: &[Alias]) -> Result<()> {
     let shard = store.sharding().of_user(user);
     let mut tx = crate::transaction::begin(store.pool()).await?;
     store.put_aliases(&mut tx, user, aliases).await?;

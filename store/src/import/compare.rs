@@ -100,12 +100,13 @@ async fn part_of(
             (id, numbers)
         })
         .collect();
-    let versions: Vec<(Uuid, i64)> =
-        sqlx::query_as("SELECT stream, version FROM streams WHERE shard = $1 AND stream = ANY ($2)")
-            .bind(shard.0)
-            .bind(&ids)
-            .fetch_all(store.pool())
-            .await?;
+    let versions: Vec<(Uuid, i64)> = sqlx::query_as(
+        "SELECT stream, version FROM streams WHERE shard = $1 AND stream = ANY ($2)",
+    )
+    .bind(shard.0)
+    .bind(&ids)
+    .fetch_all(store.pool())
+    .await?;
     let versions: HashMap<Uuid, i64> = versions.into_iter().collect();
     for it in expected {
         let source = it.numbers();

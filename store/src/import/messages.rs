@@ -285,7 +285,9 @@ impl<'a> Batches<'a> {
             table.note(UNOPENED);
         }
         let at = row.created_at.unwrap_or(row.sent_at);
-        let shown = shown.zip(it.target).filter(|_| it.origin != Origin::NeverSent);
+        let shown = shown
+            .zip(it.target)
+            .filter(|_| it.origin != Origin::NeverSent);
         let Some((shown, target)) = shown else {
             let detail = json!({
                 "id": row.id,

@@ -122,7 +122,11 @@ async fn user(
     .bind(stream.0)
     .bind(user.0)
     .bind(&sealed.0)
-    .bind(if is_usable { &row.password_hash } else { NO_HASH })
+    .bind(if is_usable {
+        &row.password_hash
+    } else {
+        NO_HASH
+    })
     .bind(row.created_at)
     .bind(row.updated_at)
     .execute(&mut *tx)

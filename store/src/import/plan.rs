@@ -113,7 +113,10 @@ impl Plan {
         let mut others = HashMap::new();
         for (writer, name) in writers.others {
             let names = threads(self.platform, &self.own, &writer, Some(&writer));
-            let there = names.iter().find_map(|name| self.by_name.get(name)).copied();
+            let there = names
+                .iter()
+                .find_map(|name| self.by_name.get(name))
+                .copied();
             let index = there.unwrap_or_else(|| {
                 let thread = names.first().unwrap_or(&writer).clone();
                 let follows = conversation_id(self.account, &thread).0;

@@ -293,7 +293,9 @@ impl Source {
         .bind(account)
         .fetch_all(&mut self.connection)
         .await?;
-        let tallies = rows.into_iter().map(|(id, count, name)| (id, (count, name)));
+        let tallies = rows
+            .into_iter()
+            .map(|(id, count, name)| (id, (count, name)));
         Ok(tallies.collect())
     }
 

@@ -94,7 +94,10 @@ pub(super) fn looks_encrypted(stored: &str) -> bool {
 
 fn cbc_parts(stored: &str) -> Option<(&str, &str)> {
     let (iv, blocks) = stored.split_once(':')?;
-    let is_hex = |text: &str| text.bytes().all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f'));
+    let is_hex = |text: &str| {
+        text.bytes()
+            .all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f'))
+    };
     let has_form = iv.len() == BLOCK_DIGITS
         && !blocks.is_empty()
         && blocks.len() % BLOCK_DIGITS == 0
@@ -119,13 +122,41 @@ mod tests {
 
     /// The vectors of contract 6.8.
     const VECTORS: [(&str, &str, &str); 7] = [
-        (EXACT, TOKEN, "b65ffaa6ff5095164baef4dc82ab745c:082124a3d1fbc318a85dc75d987b653d3d067b2729b389f584ad10008ea981bf"),
-        (UNSET, GREETING, "3ef437ef00db5acc4d509fd742bb4c9e:907f690e4839c578ab388999a72dc2d7d38bde1e1d4f4ae8311abf78fa41c7f3"),
-        (EXACT, TOKEN, "000102030405060708090a0b0c0d0e0f:eb6531e8a463dda8bdfa521caeceb302a5eb9232d4f09874677912c45450f9e9"),
-        (UNSET, GREETING, "000102030405060708090a0b0c0d0e0f:fb0158c50c0ebb4ae1d00430d3041a0067923d7bac5958ab61dbf9fe74dba2f5"),
-        (SAMPLE, GREETING, "47c543cb65ac6d71361b1f16fc965dcf:7183306ed8577b965fdf6dd570001e9961c2a0ff299d9f6541cbe17bae56bb49"),
-        (EXACT, TOKEN, "AAECAwQFBgcICQoLVISJRfdst9/c8RDdEqqid8t8bOxZ0oe7V0Uj9ZLvDTzjTfFO+08="),
-        (UNSET, GREETING, "AAECAwQFBgcICQoLzbrJaHMKItT/wm5raJvQz7UkxLsop1SQAZ37Mfeqb41i9w=="),
+        (
+            EXACT,
+            TOKEN,
+            "b65ffaa6ff5095164baef4dc82ab745c:082124a3d1fbc318a85dc75d987b653d3d067b2729b389f584ad10008ea981bf",
+        ),
+        (
+            UNSET,
+            GREETING,
+            "3ef437ef00db5acc4d509fd742bb4c9e:907f690e4839c578ab388999a72dc2d7d38bde1e1d4f4ae8311abf78fa41c7f3",
+        ),
+        (
+            EXACT,
+            TOKEN,
+            "000102030405060708090a0b0c0d0e0f:eb6531e8a463dda8bdfa521caeceb302a5eb9232d4f09874677912c45450f9e9",
+        ),
+        (
+            UNSET,
+            GREETING,
+            "000102030405060708090a0b0c0d0e0f:fb0158c50c0ebb4ae1d00430d3041a0067923d7bac5958ab61dbf9fe74dba2f5",
+        ),
+        (
+            SAMPLE,
+            GREETING,
+            "47c543cb65ac6d71361b1f16fc965dcf:7183306ed8577b965fdf6dd570001e9961c2a0ff299d9f6541cbe17bae56bb49",
+        ),
+        (
+            EXACT,
+            TOKEN,
+            "AAECAwQFBgcICQoLVISJRfdst9/c8RDdEqqid8t8bOxZ0oe7V0Uj9ZLvDTzjTfFO+08=",
+        ),
+        (
+            UNSET,
+            GREETING,
+            "AAECAwQFBgcICQoLzbrJaHMKItT/wm5raJvQz7UkxLsop1SQAZ37Mfeqb41i9w==",
+        ),
     ];
 
     #[test]

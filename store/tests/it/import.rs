@@ -46,7 +46,9 @@ const G2: [&str; 2] = [
 ];
 
 fn id(kind: u32, n: u64) -> Uuid {
-    format!("{kind:08x}-0000-4000-8000-{n:012x}").parse().unwrap()
+    format!("{kind:08x}-0000-4000-8000-{n:012x}")
+        .parse()
+        .unwrap()
 }
 
 fn user(n: u64) -> UserId {
@@ -113,11 +115,7 @@ impl Source {
         self.with(store, |_| {}).await
     }
 
-    async fn with<'a>(
-        &self,
-        store: &Store,
-        wish: impl FnOnce(&mut Options<'a>),
-    ) -> Result<Report> {
+    async fn with<'a>(&self, store: &Store, wish: impl FnOnce(&mut Options<'a>)) -> Result<Report> {
         let mut options = Options {
             source: Secret::new(self.database.url()),
             encryption_key: Some(Secret::new(KEY)),
@@ -137,8 +135,16 @@ fn sum(counts: &BTreeMap<&'static str, u64>) -> u64 {
 }
 
 fn numbers(table: &Table) -> (u64, u64, u64, u64) {
-    assert_eq!(table.read, table.imported + table.already + sum(&table.skipped));
-    (table.read, table.imported, table.already, sum(&table.skipped))
+    assert_eq!(
+        table.read,
+        table.imported + table.already + sum(&table.skipped)
+    );
+    (
+        table.read,
+        table.imported,
+        table.already,
+        sum(&table.skipped),
+    )
 }
 
 fn compared(report: &Report) -> &Comparison {
@@ -210,9 +216,18 @@ async fn name_of(store: &Store, owner: UserId, of: ConversationId) -> Option<Str
 async fn the_first_generation_is_taken_over_with_its_ids_times_and_oddities() {
     let world = World::new().await;
     let source = Source::new(&G1).await;
-    let dry = source.with(&world.store, |it| it.dry_run = true).await.unwrap();
+    let dry = source
+        .with(&world.store, |it| it.dry_run = true)
+        .await
+        .unwrap();
     assert_eq!(events(&world).await, 0);
-    for table in ["data_keys", "logins", "aliases", "directory", "account_tokens"] {
+    for table in [
+        "data_keys",
+        "logins",
+        "aliases",
+        "directory",
+        "account_tokens",
+    ] {
         let query = format!("SELECT count(*) FROM {table}");
         let rows: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(query))
             .fetch_one(world.pool())
@@ -255,7 +270,10 @@ async fn the_first_generation_is_taken_over_with_its_ids_times_and_oddities() {
     };
     assert_eq!(first, expected);
     let ours = read(store, user(1), message(3)).await.unwrap();
-    assert!(ours.outgoing && !ours.is_read, "a receipt the platform never gave");
+    assert!(
+        ours.outgoing && !ours.is_read,
+        "a receipt the platform never gave"
+    );
     assert_eq!(ours.delivered_at, Some(at("2025-03-01T09:02:05Z")));
     assert_eq!(ours.state, "observed");
     let picture = read(store, user(1), message(4)).await.unwrap();
@@ -266,7 +284,11 @@ async fn the_first_generation_is_taken_over_with_its_ids_times_and_oddities() {
     let media = sticker.media.unwrap();
     assert!(media.contains(r#""file_id":"AgACAgIAAx""#), "{media}");
     // Rows without a thread go to who wrote them.
-    let of = async |n| read(store, user(1), message(n)).await.map(|it| it.conversation);
+    let of = async |n| {
+        read(store, user(1), message(n))
+            .await
+            .map(|it| it.conversation)
+    };
     assert_eq!(of(7).await, Some(conversation(1).0));
     assert_eq!(of(8).await, Some(conversation_id(account(1), "7400").0));
     assert_eq!(of(9).await, Some(conversation(3).0));
@@ -278,8 +300,14 @@ async fn the_first_generation_is_taken_over_with_its_ids_times_and_oddities() {
     assert_eq!(plain.text.as_deref(), Some("12:30 is plain"));
     assert_eq!(of(22).await, Some(conversation(1).0), "an empty text");
     assert_eq!(of(16).await, None, "a platform nobody knows");
-    assert_eq!(name_of(store, user(1), conversation(1)).await.unwrap(), "Bob");
-    assert_eq!(name_of(store, user(1), conversation(2)).await.unwrap(), "Gus");
+    assert_eq!(
+        name_of(store, user(1), conversation(1)).await.unwrap(),
+        "Bob"
+    );
+    assert_eq!(
+        name_of(store, user(1), conversation(2)).await.unwrap(),
+        "Gus"
+    );
 
     // Accounts, newest first; the unknown one is not among them.
     let accounts = store.accounts(user(1), true).await.unwrap();
@@ -287,13 +315,20 @@ async fn the_first_generation_is_taken_over_with_its_ids_times_and_oddities() {
     assert_eq!(ids, [account(1).0, account(2).0, account(8).0]);
     assert_eq!(accounts[0].created_at, at("2025-01-31T09:30:00.123Z"));
     assert_eq!(
-        accounts.iter().map(|it| it.needs_reconnect.is_some()).collect::<Vec<_>>(),
+        accounts
+            .iter()
+            .map(|it| it.needs_reconnect.is_some())
+            .collect::<Vec<_>>(),
         [false, true, true],
         "signed in by phone; a token that does not open"
     );
     let bob = store.accounts(user(2), true).await.unwrap();
     let active: Vec<bool> = bob.iter().map(|it| it.is_active).collect();
-    assert_eq!(active.iter().filter(|it| **it).count(), 1, "twitter is inactive");
+    assert_eq!(
+        active.iter().filter(|it| **it).count(),
+        1,
+        "twitter is inactive"
+    );
     let page = Owner {
         user: user(1),
         account: account(1),
@@ -308,9 +343,19 @@ async fn the_first_generation_is_taken_over_with_its_ids_times_and_oddities() {
     assert!(store.credentials(inactive, "200").await.unwrap().is_none());
     let bot = store.owners(Platform::Telegram, "123456").await.unwrap();
     assert_eq!(bot.len(), 1, "a bot is named by its token");
-    assert!(store.owners(Platform::Twitter, "200").await.unwrap().is_empty());
+    assert!(
+        store
+            .owners(Platform::Twitter, "200")
+            .await
+            .unwrap()
+            .is_empty()
+    );
 
-    let login = store.login(login_stream("ann@example.com")).await.unwrap().unwrap();
+    let login = store
+        .login(login_stream("ann@example.com"))
+        .await
+        .unwrap()
+        .unwrap();
     assert!(login.imported);
     assert_eq!(login.user, user(1));
     assert_eq!(login.created_at, at("2025-01-02T03:04:05.678Z"));
@@ -358,7 +403,11 @@ async fn sessions_come_along_while_they_are_open_and_signed_here() {
     let report = source.import(&world.store).await.unwrap();
     assert_eq!(report.generation, Generation::FirstMigrated);
     assert_eq!(numbers(&report.refresh_tokens), (5, 1, 0, 4));
-    assert_eq!(report.refresh_tokens.skipped.len(), 4, "each for its own reason");
+    assert_eq!(
+        report.refresh_tokens.skipped.len(),
+        4,
+        "each for its own reason"
+    );
     let kept: Vec<(Uuid, Uuid)> = sqlx::query_as("SELECT user_id, session FROM refresh_tokens")
         .fetch_all(world.pool())
         .await
@@ -378,7 +427,11 @@ async fn the_second_generation_is_taken_over_with_values_of_every_form() {
     assert_eq!(numbers(&report.conversations), (3, 3, 0, 0));
     assert_eq!(numbers(&report.messages), (7, 7, 0, 0));
     assert_eq!(numbers(&report.api_usage_logs), (0, 0, 0, 0));
-    assert_eq!(sum(&report.messages.notes), 3, "two never sent, one by mail");
+    assert_eq!(
+        sum(&report.messages.notes),
+        3,
+        "two never sent, one by mail"
+    );
     let comparison = compared(&report);
     assert_eq!((comparison.equal, comparison.messages), (2, 4));
 
@@ -390,10 +443,19 @@ async fn the_second_generation_is_taken_over_with_values_of_every_form() {
     let older = read(store, user(1), message(3)).await.unwrap();
     assert_eq!(older.text.as_deref(), Some("hello"));
     let pasted = read(store, user(1), message(7)).await.unwrap();
-    assert!(pasted.text.unwrap().starts_with("VGhpcyBp"), "no tag, no encryption");
-    assert!(read(store, user(1), message(2)).await.is_none(), "never sent");
+    assert!(
+        pasted.text.unwrap().starts_with("VGhpcyBp"),
+        "no tag, no encryption"
+    );
+    assert!(
+        read(store, user(1), message(2)).await.is_none(),
+        "never sent"
+    );
     assert!(read(store, user(1), message(6)).await.is_none(), "by mail");
-    assert_eq!(name_of(store, user(1), conversation(1)).await.unwrap(), "Bob");
+    assert_eq!(
+        name_of(store, user(1), conversation(1)).await.unwrap(),
+        "Bob"
+    );
     let page = Owner {
         user: user(1),
         account: account(1),
@@ -411,7 +473,9 @@ async fn the_second_generation_is_taken_over_with_values_of_every_form() {
 async fn times_without_a_zone_are_read_in_the_zone_that_is_named() {
     let world = World::new().await;
     let source = Source::new(&G1).await;
-    let report = source.with(&world.store, |it| it.timezone = "Europe/Berlin").await;
+    let report = source
+        .with(&world.store, |it| it.timezone = "Europe/Berlin")
+        .await;
     compared(&report.unwrap());
     let row = read(&world.store, user(1), message(1)).await.unwrap();
     assert_eq!(row.sent_at, at("2025-03-01T08:00:01Z"));
@@ -431,7 +495,10 @@ async fn what_cannot_be_right_is_refused_before_anything_is_written() {
     let unset = source.with(&world.store, |it| it.encryption_key = None);
     refused(unset.await, "ENCRYPTION_KEY");
     for zone in ["Mars/Olympus", "+02:00", ""] {
-        refused(source.with(&world.store, |it| it.timezone = zone).await, "time zone");
+        refused(
+            source.with(&world.store, |it| it.timezone = zone).await,
+            "time zone",
+        );
     }
     let empty = Source::new(&[]).await;
     refused(empty.import(&world.store).await, "messages");
@@ -466,9 +533,8 @@ async fn an_import_that_is_stopped_anywhere_goes_on_where_it_was() {
     assert!(report.messages.already > 0, "{report:?}");
     assert_eq!(compared(&report).equal, 7);
     let log = whole_log(world.pool()).await;
-    let imported = |it: &&hub_domain::envelope::Recorded| {
-        matches!(it.event, Event::MessageImported(_))
-    };
+    let imported =
+        |it: &&hub_domain::envelope::Recorded| matches!(it.event, Event::MessageImported(_));
     assert_eq!(log.iter().filter(imported).count(), 9_016);
     again_adds_nothing(&world, &source).await;
     is_what_a_rebuild_makes(&world).await;
@@ -521,7 +587,10 @@ async fn what_comes_later_finds_the_ids_that_were_brought_along() {
     let connected = store.account_named(user(1), Platform::Facebook, "1789");
     assert_eq!(connected.await.unwrap(), account(1));
     let other = store.account_named(user(1), Platform::Facebook, "2");
-    assert_eq!(other.await.unwrap(), account_id(user(1), Platform::Facebook, "2"));
+    assert_eq!(
+        other.await.unwrap(),
+        account_id(user(1), Platform::Facebook, "2")
+    );
     let twitter = Owner {
         user: user(2),
         account: account(4),
@@ -529,14 +598,27 @@ async fn what_comes_later_finds_the_ids_that_were_brought_along() {
     let direct = store.conversation_named(twitter, "100-200").await.unwrap();
     assert_eq!(direct, conversation(9));
     // Connected again, it is asked about again.
-    store.remove_owner(Platform::Facebook, "1789", owner).await.unwrap();
-    store.put_owner(Platform::Facebook, "1789", owner).await.unwrap();
-    assert_eq!(store.routed(Platform::Facebook, "1789").await.unwrap(), routed);
+    store
+        .remove_owner(Platform::Facebook, "1789", owner)
+        .await
+        .unwrap();
+    store
+        .put_owner(Platform::Facebook, "1789", owner)
+        .await
+        .unwrap();
+    assert_eq!(
+        store.routed(Platform::Facebook, "1789").await.unwrap(),
+        routed
+    );
 
     // A redelivery appends nothing, something new goes on in the conversation.
-    let old = store.append(delivery(owner, conversation(1), "7214", "m_1")).await;
+    let old = store
+        .append(delivery(owner, conversation(1), "7214", "m_1"))
+        .await;
     assert!(!old.unwrap().is_new());
-    let new = store.append(delivery(owner, conversation(1), "7214", "m_new")).await;
+    let new = store
+        .append(delivery(owner, conversation(1), "7214", "m_new"))
+        .await;
     assert!(new.unwrap().is_new());
     settle(world.pool()).await;
     let report = source.import(store).await.unwrap();
@@ -556,7 +638,11 @@ async fn a_conversation_that_began_here_keeps_its_id_and_gets_its_past() {
         account: account(1),
     };
     let begun = conversation_id(account(1), "8000");
-    world.store.append(delivery(owner, begun, "8000", "m_50")).await.unwrap();
+    world
+        .store
+        .append(delivery(owner, begun, "8000", "m_50"))
+        .await
+        .unwrap();
     source
         .run(
             "INSERT INTO conversations (id, account_id, platform_conversation_id, \
@@ -593,7 +679,10 @@ async fn whoever_is_registered_or_was_erased_here_is_left_alone() {
     let stream = login_stream(email);
     let own = UserId(Uuid::from_u128(7));
     let meta = hub_domain::envelope::Meta::default;
-    store.register(stream, own, email, "hash", meta()).await.unwrap();
+    store
+        .register(stream, own, email, "hash", meta())
+        .await
+        .unwrap();
     let source = Source::new(&G1).await;
     let report = source.import(store).await.unwrap();
     assert_eq!(numbers(&report.users), (3, 2, 0, 1));
@@ -607,7 +696,13 @@ async fn whoever_is_registered_or_was_erased_here_is_left_alone() {
     assert!(erased.aliases > 0);
     let report = source.import(store).await.unwrap();
     assert_eq!(report.users.skipped.len(), 2, "{report:?}");
-    assert!(store.login(login_stream("bob@example.com")).await.unwrap().is_none());
+    assert!(
+        store
+            .login(login_stream("bob@example.com"))
+            .await
+            .unwrap()
+            .is_none()
+    );
 }
 
 #[tokio::test]
@@ -615,12 +710,17 @@ async fn content_that_is_too_old_is_not_kept_and_is_counted() {
     let world = World::new().await;
     let source = Source::new(&G1).await;
     let first: NaiveDate = "2025-03-02".parse().unwrap();
-    let report = source.with(&world.store, |it| it.kept_from = Some(first)).await;
+    let report = source
+        .with(&world.store, |it| it.kept_from = Some(first))
+        .await;
     let report = report.unwrap();
     compared(&report);
     let old = read(&world.store, user(1), message(1)).await.unwrap();
     assert_eq!(old.text, None);
-    assert!(report.messages.notes.values().any(|it| *it == 17), "{report:?}");
+    assert!(
+        report.messages.notes.values().any(|it| *it == 17),
+        "{report:?}"
+    );
 }
 
 #[tokio::test]
@@ -630,12 +730,22 @@ async fn before_the_import_there_was_nothing_here() {
     let before = Utc::now();
     source.import(&world.store).await.unwrap();
     for shard in 0..4 {
-        while places::step(world.pool(), hub_domain::id::Shard(shard)).await.unwrap() > 0 {}
+        while places::step(world.pool(), hub_domain::id::Shard(shard))
+            .await
+            .unwrap()
+            > 0
+        {}
     }
     let store = &world.store;
-    let then = store.conversations_at(user(1), before, None, 50, 0).await.unwrap();
+    let then = store
+        .conversations_at(user(1), before, None, 50, 0)
+        .await
+        .unwrap();
     assert_eq!((then.page.rows.len(), then.page.total), (0, 0));
-    let now = store.conversations_at(user(1), Utc::now(), None, 50, 0).await.unwrap();
+    let now = store
+        .conversations_at(user(1), Utc::now(), None, 50, 0)
+        .await
+        .unwrap();
     assert_eq!((now.page.rows.len(), now.page.total), (6, 6));
 }
 
@@ -647,7 +757,14 @@ async fn nothing_personal_is_stored_in_the_clear() {
     let report = source.import(&world.store).await.unwrap();
     let dump = crate::dump::Dump::of(&world).await;
     let report = json!(report).to_string();
-    let secrets = [TOKEN, "Tom & Jerry", "sent once", "Mira", "ann@example.com", "TEST-bot"];
+    let secrets = [
+        TOKEN,
+        "Tom & Jerry",
+        "sent once",
+        "Mira",
+        "ann@example.com",
+        "TEST-bot",
+    ];
     for secret in secrets {
         assert!(!dump.text.contains(secret), "{secret} is in the database");
         assert!(dump.says(secret), "{secret} came along");
@@ -671,7 +788,9 @@ async fn speed_of_a_hundred_thousand_messages() {
                 *appended.lock().unwrap() = began.elapsed();
             }
         };
-        let report = source.with(&world.store, |it| it.progress = &progress).await;
+        let report = source
+            .with(&world.store, |it| it.progress = &progress)
+            .await;
         let report = report.unwrap();
         assert_eq!(compared(&report).equal, 7);
         println!(

@@ -151,7 +151,10 @@ impl Inbox {
         }
         if row.participant_name.is_none() {
             row.participant_name = it.participant_name.clone();
-            row.named_at = row.participant_name.as_ref().map(|_| recorded.happened_at());
+            row.named_at = row
+                .participant_name
+                .as_ref()
+                .map(|_| recorded.happened_at());
         }
     }
 
