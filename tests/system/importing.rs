@@ -179,10 +179,8 @@ async fn an_earlier_installation_goes_on_here() {
         ),
     ] {
         let body = json!({ "email": email, "password": "password1" });
-        let login = world
-            .http()
-            .post(&format!("{}/api/auth/login", world.base()), &body);
-        let login = login.await;
+        let url = format!("{}/api/auth/login", world.base());
+        let login = world.http().post(&url, &body).await;
         login.expect(200);
         let http = world.http().bearer(&login.text("/tokens/accessToken"));
         let list = format!("{}/api/conversations", world.base());
