@@ -73,8 +73,8 @@ fn cleaned(text: &str) -> String {
                 false if WITH_CONTENT.contains(&name.as_str()) => after_element(after, &name),
                 _ => after,
             }
-        } else if rest.starts_with("<!--") {
-            after(&rest[4..], "-->")
+        } else if let Some(comment) = rest.strip_prefix("<!--") {
+            after(comment, "-->")
         } else if closing || matches!(next, Some('!' | '?')) {
             after(&rest[2..], ">")
         } else {

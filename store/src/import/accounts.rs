@@ -259,8 +259,7 @@ impl Import<'_> {
         super::messages::append(self.store, appends).await?;
         let table = &mut self.report.conversations;
         for row in rows {
-            let mut of_row = targets.iter().zip(&keys).filter(|it| it.0.row == row.id);
-            let own = of_row.find(|it| it.0.row == row.id);
+            let own = targets.iter().zip(&keys).find(|it| it.0.row == row.id);
             match own {
                 _ if empty.contains(&row.id) => table.skip("it has no thread and no messages", 1),
                 None => table.skip("it has no thread: its messages went to their senders'", 1),
