@@ -104,6 +104,15 @@ pub enum Verb {
         #[command(flatten)]
         shown: Shown,
     },
+    /// Take over an earlier installation: users, sessions, accounts, conversations, messages.
+    ///
+    /// Reads its database and never writes to it. Ids and times stay; what is here already is left
+    /// as it is, so it may be run again at any time: after it was stopped, and once more when the
+    /// earlier installation has ended. Ends with a comparison of every conversation, and with 1 when
+    /// one differs. Needs DATABASE_URL, prepared by `hub migrate`, and ENCRYPTION_KEY; with the old
+    /// JWT_REFRESH_SECRET people stay logged in.
+    #[command(after_help = PRIVATE_DATABASE)]
+    Import(Import),
     /// Make what the hub knows of a person unreadable, for good.
     Erase {
         #[command(subcommand)]
@@ -134,6 +143,36 @@ pub enum Verb {
 const PRIVATE_DATABASE: &str = "\
 The private database of `cargo run` has its socket in the data folder, as long as that runs:
   DATABASE_URL=\"postgres://hub@localhost/hub?host=$PWD/.hub/pg/run\" hub verify all";
+
+/// What `hub import` takes over, and how.
+#[derive(Args)]
+pub struct Import {
+    /// The earlier installation's database: postgres://user:password@host:5432/messaging_hub
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "HUB_IMPORT_FROM",
+        hide_env_values = true
+    )]
+    pub from: String,
+    /// Its ENCRYPTION_KEY. Leave it out only if it had none.
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "HUB_IMPORT_KEY",
+        hide_env_values = true
+    )]
+    pub key: Option<String>,
+    /// The time zone of times that are stored without one, as Europe/Berlin.
+    #[arg(long, value_name = "ZONE", default_value = "UTC")]
+    pub timezone: String,
+    /// Read and count everything, and write nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print the report as JSON, one object.
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// What can be erased.
 #[derive(Subcommand)]

@@ -8,6 +8,7 @@ mod dlq;
 mod erase;
 mod events;
 mod explain;
+mod import;
 mod replay;
 mod roles;
 mod schedules;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Verb::Seals(Seals::Export { heads, out }) => seals::export(heads, out.as_deref()),
         Verb::Events(look) => events::run(look),
         Verb::Explain { message, shown } => explain::run(message, shown),
+        Verb::Import(wishes) => import::run(&wishes),
         Verb::Erase {
             what: Erase::User { email, yes, json },
         } => erase::user(&email, yes, json),

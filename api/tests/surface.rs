@@ -21,6 +21,8 @@ mod erasing;
 mod history;
 #[path = "surface/hub.rs"]
 mod hub;
+#[path = "surface/imported.rs"]
+mod imported;
 #[path = "surface/inbox.rs"]
 mod inbox;
 #[path = "surface/limits.rs"]

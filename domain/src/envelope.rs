@@ -41,6 +41,14 @@ pub struct Recorded {
     pub recorded_at: DateTime<Utc>,
 }
 
+impl Recorded {
+    /// When it really happened: of imported history what it says, of everything else when it was
+    /// appended. For what people see; what is compared with moments of the log is `recorded_at`.
+    pub fn happened_at(&self) -> DateTime<Utc> {
+        self.meta.original_at.unwrap_or(self.recorded_at)
+    }
+}
+
 /// What the writer believes about a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expected {

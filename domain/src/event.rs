@@ -419,6 +419,31 @@ payloads! {
         /// Later messages of the conversation wait for the platform's word until then.
         settle_by: DateTime<Utc>,
     }
+    /// A conversation of an earlier installation was taken over, under the id it had there.
+    ConversationImported {
+        /// What it takes to create it.
+        at: Thread,
+        /// The platform's id of the other side.
+        participant_id: Option<String>,
+        /// The other side's name.
+        participant_name: Option<Sealed>,
+        /// The address of the other side's picture; nobody shows it yet.
+        participant_avatar: Option<Sealed>,
+        /// When its newest message was written, where no message says so.
+        last_message_at: Option<DateTime<Utc>>,
+    }
+    /// A message of an earlier installation was taken over, under the id it had there. History: no
+    /// client is told, and nobody asks the platform for a name on account of it.
+    MessageImported {
+        /// The message.
+        message: PlatformMessage,
+        /// Ours.
+        outgoing: bool,
+        /// The user had read it; of an outgoing message this says nothing.
+        is_read: bool,
+        /// When the other side received it, where the platform had said so.
+        delivered_at: Option<DateTime<Utc>>,
+    }
     /// The user has read a message.
     MessageRead {
         /// The owner.
@@ -590,6 +615,10 @@ events! {
     SendFailed(SendFailed) = 2,
     /// See [`SendUncertain`].
     SendUncertain(SendUncertain) = 1,
+    /// See [`ConversationImported`].
+    ConversationImported(ConversationImported) = 1,
+    /// See [`MessageImported`].
+    MessageImported(MessageImported) = 1,
     /// See [`MessageRead`].
     MessageRead(MessageRead) = 1,
     /// See [`ConversationRead`].

@@ -108,6 +108,16 @@ pub fn message_id(conversation: ConversationId, platform_message_id: &str) -> Me
     ]))
 }
 
+/// What makes a message happen once in a conversation, however it became known: told by the platform
+/// again, fetched, or taken over from an earlier installation.
+pub fn message_key(conversation: ConversationId, platform_message_id: &str) -> Key {
+    Key::of(&[
+        b"message",
+        conversation.0.as_bytes(),
+        platform_message_id.as_bytes(),
+    ])
+}
+
 impl From<AccountId> for StreamId {
     fn from(id: AccountId) -> Self {
         StreamId(id.0)

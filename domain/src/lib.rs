@@ -10,11 +10,13 @@
 //! - [`platform`]: one sans-IO adapter per platform, speaking [`platform::fact`] and [`platform::http`]
 //! - [`projection`]: folds from events to read-model rows
 //! - [`retry`], [`retention`], [`limits`], [`text`], [`signature`], [`jwt`]: small rules used by all of the above
+//! - [`imported`]: what rows of earlier installations mean here
 
 pub mod command;
 pub mod envelope;
 pub mod event;
 pub mod id;
+pub mod imported;
 pub mod jwt;
 pub mod limits;
 pub mod platform;

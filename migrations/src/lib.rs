@@ -13,6 +13,7 @@ mod m0006_places;
 mod m0007_parked;
 mod m0008_erasure;
 mod m0009_totals;
+mod m0010_imported;
 mod m0011_polls;
 mod m0012_renewals;
 mod m0013_usage;
@@ -36,6 +37,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0007_parked::Migration),
             Box::new(m0008_erasure::Migration),
             Box::new(m0009_totals::Migration),
+            Box::new(m0010_imported::Migration),
             Box::new(m0011_polls::Migration),
             Box::new(m0012_renewals::Migration),
             Box::new(m0013_usage::Migration),

@@ -18,6 +18,15 @@ pub struct Owner {
     pub account: AccountId,
 }
 
+/// An owner as the directory has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Routed {
+    /// The owner.
+    pub owner: Owner,
+    /// Whether ids of theirs may be others than those that follow ([`crate::aliases`]).
+    pub has_aliases: bool,
+}
+
 impl Store {
     /// Keeps the tokens of an account that was just connected, sealed under its owner's key. A stored
     /// refresh token is not replaced by nothing: some platforms leave it out when it stays the same.
@@ -67,15 +76,17 @@ impl Store {
     /// Reserves a place in the directory, before the account's event is appended: from now on what
     /// arrives for this platform account is told to this owner too.
     pub async fn put_owner(&self, platform: Platform, route: &str, owner: Owner) -> Result<()> {
+        let has_aliases = self.has_aliases(owner.user).await?;
         sqlx::query(
-            "INSERT INTO directory (shard, platform, route, account, user_id) \
-             VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+            "INSERT INTO directory (shard, platform, route, account, user_id, has_aliases) \
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
         )
         .bind(self.sharding().of_route(platform, route).0)
         .bind(platform.name())
         .bind(route)
         .bind(owner.account.0)
         .bind(owner.user.0)
+        .bind(has_aliases)
         .execute(self.pool())
         .await?;
         Ok(())
@@ -97,8 +108,14 @@ impl Store {
 
     /// Everybody who has connected this platform account.
     pub async fn owners(&self, platform: Platform, route: &str) -> Result<Vec<Owner>> {
-        let rows: Vec<(Uuid, Uuid)> = sqlx::query_as(
-            "SELECT user_id, account FROM directory \
+        let routed = self.routed(platform, route).await?;
+        Ok(routed.into_iter().map(|it| it.owner).collect())
+    }
+
+    /// Everybody who has connected this platform account, as the directory has them.
+    pub async fn routed(&self, platform: Platform, route: &str) -> Result<Vec<Routed>> {
+        let rows: Vec<(Uuid, Uuid, bool)> = sqlx::query_as(
+            "SELECT user_id, account, has_aliases FROM directory \
              WHERE shard = $1 AND platform = $2 AND route = $3 ORDER BY account",
         )
         .bind(self.sharding().of_route(platform, route).0)
@@ -106,12 +123,13 @@ impl Store {
         .bind(route)
         .fetch_all(self.pool())
         .await?;
-        Ok(rows
-            .into_iter()
-            .map(|(user, account)| Owner {
+        let routed = rows.into_iter().map(|(user, account, has_aliases)| Routed {
+            owner: Owner {
                 user: UserId(user),
                 account: AccountId(account),
-            })
-            .collect())
+            },
+            has_aliases,
+        });
+        Ok(routed.collect())
     }
 }

@@ -79,6 +79,8 @@ pub struct Erased {
     pub directory: u64,
     /// Accounts' tokens.
     pub account_tokens: u64,
+    /// Names that imported things brought with them.
+    pub aliases: u64,
     /// The person's own key and those of days.
     pub keys: u64,
     /// Keys of raw input.
@@ -178,6 +180,13 @@ impl Store {
                     )
                     .bind(shard)
                     .bind(&accounts),
+                )
+                .await?,
+            aliases: self
+                .remove(
+                    sqlx::query("DELETE FROM aliases WHERE shard = $1 AND user_id = $2")
+                        .bind(shard)
+                        .bind(user.0),
                 )
                 .await?,
             keys: self.vault().erase_user(user).await?,

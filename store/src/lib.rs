@@ -18,11 +18,13 @@
 //! - [`polls`]: when accounts are polled, and who waits for it
 //! - [`login`], [`session`], [`oauth`], [`account`], [`token`], [`answer`]: side tables
 //! - [`subscriptions`]: what platforms have promised to tell, and until when
+//! - [`import`]: taking over an earlier installation; [`aliases`]: the ids it brought with it
 //! - [`signal`], [`bus`]: hints that something happened; polling is the truth
 //! - [`limit`]: counting requests, calls of platforms and failed logins, in Redis or in memory
 //! - [`usage`]: who used what, and the daily report of it
 
 pub mod account;
+pub mod aliases;
 pub mod answer;
 pub mod append;
 pub mod bus;
@@ -35,6 +37,7 @@ pub mod error;
 pub mod follow;
 pub mod generation;
 pub mod group;
+pub mod import;
 pub mod inspect;
 pub mod jobs;
 pub mod limit;
@@ -102,6 +105,7 @@ pub struct Store {
     events: group::Group<append::EventLog>,
     commands: group::Group<commands::CommandLog>,
     past_turns: query::past::Turns,
+    aliases: aliases::Known,
 }
 
 impl Store {
@@ -134,6 +138,7 @@ impl Store {
             bus,
             limits,
             past_turns: query::past::Turns::new(),
+            aliases: aliases::Known::default(),
         })
     }
 

@@ -17,6 +17,9 @@ pub struct Login {
     pub user: UserId,
     /// The bcrypt hash.
     pub password_hash: String,
+    /// Whether it comes from an earlier installation, which may have hashed the password in a form
+    /// of its own.
+    pub imported: bool,
     /// Registered.
     pub created_at: DateTime<Utc>,
     /// Password last changed.
@@ -74,6 +77,7 @@ impl Store {
         Ok(Login {
             user,
             password_hash: password_hash.to_owned(),
+            imported: false,
             created_at,
             updated_at: created_at,
         })
@@ -91,7 +95,7 @@ impl Store {
     /// The login of an address as it is stored, also while its user is being erased.
     pub async fn stored_login(&self, stream: StreamId) -> Result<Option<Login>> {
         let row = sqlx::query(
-            "SELECT user_id, password_hash, created_at, updated_at FROM logins \
+            "SELECT user_id, password_hash, imported, created_at, updated_at FROM logins \
              WHERE shard = $1 AND stream = $2",
         )
         .bind(self.sharding().of_login(stream).0)
@@ -102,10 +106,44 @@ impl Store {
             Ok(Login {
                 user: UserId(row.try_get::<Uuid, _>(0)?),
                 password_hash: row.try_get(1)?,
-                created_at: row.try_get(2)?,
-                updated_at: row.try_get(3)?,
+                imported: row.try_get(2)?,
+                created_at: row.try_get(3)?,
+                updated_at: row.try_get(4)?,
             })
         })
         .transpose()
+    }
+
+    /// Puts another hash of the same password in the place of one. Nothing happens when that is not
+    /// there any more.
+    pub async fn rehash(
+        &self,
+        stream: StreamId,
+        old: &str,
+        new: &str,
+        imported: bool,
+    ) -> Result<()> {
+        sqlx::query(
+            "UPDATE logins SET password_hash = $4, imported = $5 \
+             WHERE shard = $1 AND stream = $2 AND password_hash = $3",
+        )
+        .bind(self.sharding().of_login(stream).0)
+        .bind(stream.0)
+        .bind(old)
+        .bind(new)
+        .bind(imported)
+        .execute(self.pool())
+        .await?;
+        Ok(())
+    }
+
+    /// The highest cost of all hashes that are dearer than new ones, as two digits.
+    pub async fn costliest_hash(&self) -> Result<Option<String>> {
+        Ok(sqlx::query_scalar(
+            "SELECT max(substr(password_hash, 5, 2)) FROM logins \
+             WHERE substr(password_hash, 5, 2) > '10'",
+        )
+        .fetch_one(self.pool())
+        .await?)
     }
 }

@@ -8,6 +8,7 @@ mod dlq;
 mod erasing;
 mod flows;
 mod garbage;
+mod importing;
 mod linkedin;
 mod live;
 mod looking;

@@ -10,6 +10,7 @@ use hub_domain::envelope::Meta;
 use hub_domain::id::{SessionId, UserId, login_stream};
 use hub_domain::limits::EMAIL_CHARS_MAX;
 use hub_store::Error;
+use hub_store::login::Login;
 use hub_store::session::{Exchanged, Pair};
 use serde_json::{Value, json};
 use utoipa_axum::router::OpenApiRouter;
@@ -17,11 +18,11 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use crate::auth::{Caller, Claims, TokenError, issue, token_hash, verify_refresh};
-use crate::error::{Failing, Problem};
+use crate::error::{Failing, Problem, chain};
 use crate::input::Object;
 use crate::limit::{Address, Guess};
 use crate::openapi::{answer, ask};
-use crate::password::weakness;
+use crate::password::{Checked, Stored, weakness};
 use crate::request::RequestId;
 use crate::{Api, view};
 
@@ -136,10 +137,10 @@ async fn login(
     let login = api.store().login(login_stream(&email)).await;
     let login = login.map_err(|error| LOGGING_IN.because(error))?;
     let guess = Guess::at(&api, address, &email).await?;
-    let hash = login.as_ref().map(|login| login.password_hash.clone());
-    let is_right = api.hasher().verify(password.to_owned(), hash).await;
+    let stored = login.as_ref().map(stored);
+    let checked = api.hasher().check(api.store(), password.to_owned(), stored);
     // One answer for both, so that nobody learns who has an account.
-    let Some(login) = login.filter(|_| is_right) else {
+    let (Some(login), Checked::Right { rehashed }) = (login, checked.await) else {
         return Err(Problem::new(
             StatusCode::UNAUTHORIZED,
             "AUTHENTICATION_FAILED",
@@ -147,6 +148,14 @@ async fn login(
         ));
     };
     guess.was_right(&api).await;
+    if let Some((hash, imported)) = rehashed {
+        let (stream, old) = (login_stream(&email), &login.password_hash);
+        let kept = api.store().rehash(stream, old, &hash, imported).await;
+        // They are in; the next login tries again.
+        if let Err(error) = kept {
+            tracing::warn!(error = chain(&error), "a password was not hashed again");
+        }
+    }
     let claims = Claims {
         user: login.user,
         email,
@@ -309,8 +318,10 @@ async fn erase(
         return Err(TokenError::Invalid.into());
     };
     let guess = Guess::at(&api, address, &caller.email.to_lowercase()).await?;
-    let hash = Some(login.password_hash);
-    if !api.hasher().verify(password.to_owned(), hash).await {
+    let checked = api
+        .hasher()
+        .check(store, password.to_owned(), Some(stored(&login)));
+    if checked.await == Checked::Wrong {
         return Err(Problem::new(
             StatusCode::UNAUTHORIZED,
             "AUTHENTICATION_FAILED",
@@ -335,6 +346,13 @@ async fn erase(
 
 fn refused(message: &'static str) -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, "TOKEN_REFRESH_FAILED", message)
+}
+
+fn stored(login: &Login) -> Stored {
+    Stored {
+        hash: login.password_hash.clone(),
+        imported: login.imported,
+    }
 }
 
 fn tokens(pair: &Pair) -> Value {

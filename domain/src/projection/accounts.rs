@@ -112,6 +112,8 @@ fn concern(event: &Event) -> Option<Concern<'_>> {
         | Event::SendDelayed(_)
         | Event::SendFailed(_)
         | Event::SendUncertain(_)
+        | Event::ConversationImported(_)
+        | Event::MessageImported(_)
         | Event::MessageRead(_)
         | Event::ConversationRead(_) => None,
     }
@@ -133,7 +135,7 @@ impl Accounts {
                     is_active: true,
                     needs_reconnect: None,
                     cursor: None,
-                    created_at: at,
+                    created_at: recorded.happened_at(),
                     updated_at: at,
                 });
                 row.username = it.username.clone();

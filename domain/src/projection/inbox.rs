@@ -255,6 +255,11 @@ impl Touch {
             Event::SendDelayed(it) => self.own(it.conversation, it.message),
             Event::SendFailed(it) => self.own(it.conversation, it.message),
             Event::SendUncertain(it) => self.own(it.conversation, it.message),
+            Event::ConversationImported(it) => {
+                self.conversations.push(it.at.conversation);
+                self.accounts.push(it.at.account);
+            }
+            Event::MessageImported(it) => self.platform_message(&it.message),
             Event::MessageRead(it) => self.own(it.conversation, it.message),
             Event::ConversationRead(it) => self.conversations.push(it.conversation),
             Event::ContactNamed(it) => self.conversations.push(it.conversation),

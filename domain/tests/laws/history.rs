@@ -3,10 +3,10 @@
 use chrono::{DateTime, Utc};
 use hub_domain::envelope::{Meta, Recorded};
 use hub_domain::event::{
-    ContactNamed, ConversationRead, Event, FailureClass, MessageDeleted, MessageEdited,
-    MessageObserved, MessageQueued, MessageRead, MessageReceived, MessageSent, MessageType,
-    PlatformMessage, ReactionChanged, Receipt, ReceiptReceived, Sealed, SendAttempted, SendDelayed,
-    SendFailed, SendUncertain, Thread,
+    ContactNamed, ConversationImported, ConversationRead, Event, FailureClass, MessageDeleted,
+    MessageEdited, MessageImported, MessageObserved, MessageQueued, MessageRead, MessageReceived,
+    MessageSent, MessageType, PlatformMessage, ReactionChanged, Receipt, ReceiptReceived, Sealed,
+    SendAttempted, SendDelayed, SendFailed, SendUncertain, Thread,
 };
 use hub_domain::id::{
     AccountId, ConversationId, MessageId, Place, Shard, UserId, conversation_id, message_id,
@@ -227,6 +227,32 @@ fn named(chat: u8, n: u8) -> Event {
     .into()
 }
 
+/// A conversation or a message taken over from an earlier installation: the message under an id of
+/// its own, whatever else is known of it.
+fn imported(chat: u8, n: u8, is_read: bool) -> Event {
+    let mut message = platform_message(chat, n);
+    message.message = MessageId(Uuid::from_u128(
+        0xdef << 64 | u128::from(chat) << 8 | u128::from(n),
+    ));
+    if n == 0 {
+        return ConversationImported {
+            at: thread(chat),
+            participant_id: Some("them".to_owned()),
+            participant_name: is_read.then(|| Sealed("name there".to_owned())),
+            participant_avatar: None,
+            last_message_at: Some(at(1000)),
+        }
+        .into();
+    }
+    MessageImported {
+        message,
+        outgoing: is_outgoing(n) || is_own(n),
+        is_read,
+        delivered_at: None,
+    }
+    .into()
+}
+
 /// What platforms tell, in no order, about messages that are not ours.
 pub fn facts() -> impl Strategy<Value = Vec<Event>> {
     let fact = (0..3_u8, 0..6_u8).prop_flat_map(|(chat, n)| about(chat, n / 2 * 3 + n % 2));
@@ -244,6 +270,7 @@ pub fn anything() -> impl Strategy<Value = Vec<Event>> {
             1 => Just(sent(chat, own)),
             2 => reading(chat, n),
             1 => Just(named(chat, n)),
+            2 => any::<bool>().prop_map(move |is_read| imported(chat, n, is_read)),
         ]
     });
     proptest::collection::vec(event, 1..80)

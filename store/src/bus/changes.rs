@@ -99,6 +99,9 @@ pub fn changes(recorded: &Recorded) -> Option<Change> {
         // that clients would see the conversation come twice.
         | Event::ContactNamed(_)
         | Event::ConversationNoted(_)
+        // History, and as much of it as there ever was: clients see it with their next look.
+        | Event::ConversationImported(_)
+        | Event::MessageImported(_)
         | Event::ReactionChanged(_)
         | Event::SendAttempted(_) => None,
     }

@@ -137,14 +137,17 @@ impl Store {
             .all(&snapshot)
             .await?;
         snapshot.commit().await?;
-        rows.extend(self.folded_conversations(&moment, &changed).await?);
+        // Of those that changed since, an imported one is older than what the hub knew of it then.
+        let changed = self.folded_conversations(&moment, &changed).await?;
+        let existed = i64::try_from(changed.len()).unwrap_or(i64::MAX);
+        rows.extend(changed);
         // The order of the query above; no time is less than any time.
         rows.sort_by(|a, b| (b.last_message_at, a.id).cmp(&(a.last_message_at, b.id)));
         let page = Page {
             rows: page(rows, limit, offset - skipped),
             total: i64::try_from(unchanged)
                 .unwrap_or(i64::MAX)
-                .saturating_add(folded),
+                .saturating_add(existed),
         };
         Ok(PastConversations { accounts, page })
     }

@@ -107,6 +107,7 @@ async fn a_dump_says_nothing_of_an_erased_person_and_all_of_another() {
             jobs: 1,
             directory: 2,
             account_tokens: 2,
+            aliases: 0,
             keys: 3,
             raw_keys: 1,
             usage: 1,

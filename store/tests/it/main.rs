@@ -17,6 +17,7 @@ mod expectations;
 mod facts;
 mod gapless;
 mod generation;
+mod import;
 mod jobs;
 mod keys;
 mod limits;

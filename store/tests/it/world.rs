@@ -32,6 +32,7 @@ const SCHEMA: &[&str] = &[
     include_str!("../../../migrations/src/m0007_parked.rs"),
     include_str!("../../../migrations/src/m0012_renewals.rs"),
     include_str!("../../../migrations/src/m0013_usage.rs"),
+    include_str!("../../../migrations/src/m0010_imported.rs"),
     include_str!("../../src/schema.rs"),
 ];
 

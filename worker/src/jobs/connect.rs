@@ -6,7 +6,7 @@ use chrono::Utc;
 use hub_domain::command::{Command, ConnectAnswer, StoredGrant};
 use hub_domain::envelope::{Append, Meta};
 use hub_domain::event::{AccountConnected, ConnectFailed, Sealed};
-use hub_domain::id::{Key, Place, UserId, account_id};
+use hub_domain::id::{Key, Place, UserId};
 use hub_domain::platform::{ConnectStep, Connected, Grant, Platform};
 use hub_store::account::Owner;
 use hub_store::commands;
@@ -99,7 +99,9 @@ impl Connect {
         let store = self.store();
         let (user, platform) = (request.user, request.platform);
         let username = store.vault().user(user).await?.seal(&connected.username);
-        let account = account_id(user, platform, &connected.platform_user_id);
+        let account = store
+            .account_named(user, platform, &connected.platform_user_id)
+            .await?;
         let owner = Owner { user, account };
         let expires_at = connected
             .expires_in_s

@@ -69,6 +69,8 @@ fn job(shard: Shard, recorded: &Recorded) -> Option<NewJob> {
         | Event::SendDelayed(_)
         | Event::SendFailed(_)
         | Event::SendUncertain(_)
+        | Event::ConversationImported(_)
+        | Event::MessageImported(_)
         | Event::MessageRead(_)
         | Event::ConversationRead(_) => None,
     }

@@ -25,7 +25,7 @@ use hub_domain::limits::{REACTOR_BATCH_MAX, TOGETHER_EVENTS_MAX};
 use hub_domain::platform::fact::{Fact, FactKind};
 use hub_domain::platform::{Platform, adapter};
 use hub_domain::retention;
-use hub_store::account::Owner;
+use hub_store::account::{Owner, Routed};
 use hub_store::checkpoint::{self, Reactor as Name};
 use hub_store::commands::{self, Received};
 use hub_store::jobs;
@@ -55,7 +55,7 @@ pub struct Translate {
 }
 
 /// Owners found in this batch, by platform and route.
-type Directory = HashMap<(Platform, String), Vec<Owner>>;
+type Directory = HashMap<(Platform, String), Vec<Routed>>;
 
 impl Translate {
     /// The translator of this process.
@@ -309,12 +309,13 @@ impl Translate {
             count(platform, fact.kind);
             let Some(route) = fact.route() else { continue };
             let mut owners = owners(store, platform, route, directory).await?;
-            owners.retain(|owner| input.is_for(*owner));
+            owners.retain(|routed| input.is_for(routed.owner));
             if owners.is_empty() {
                 metrics::counter!("hub_unrouted_total", "platform" => platform.name()).increment(1);
             }
-            for owner in owners {
-                if echo(owner, fact).is_some_and(|name| sent.contains(&name)) {
+            for Routed { owner, has_aliases } in owners {
+                let threads = self.threads(owner, has_aliases, fact).await?;
+                if echo(&threads, fact).is_some_and(|name| sent.contains(&name)) {
                     continue;
                 }
                 let at = events::at(fact, received.received_at);
@@ -332,6 +333,7 @@ impl Translate {
                     names: &names,
                     content: &content,
                     references: self.context.references(),
+                    threads: &threads,
                     at,
                 };
                 let told = translation.appends(fact).into_iter();
@@ -351,8 +353,33 @@ impl Translate {
         let Some(owner) = fetched_for else {
             return Ok(HashSet::new());
         };
-        let names: Vec<_> = facts.iter().filter_map(|it| echo(owner, it)).collect();
+        let mut names = Vec::new();
+        for fact in facts {
+            if fact.kind == FactKind::MessageEchoed {
+                let threads = self.threads(owner, true, fact).await?;
+                names.extend(echo(&threads, fact));
+            }
+        }
         self.store().sent_messages(owner.user, &names).await
+    }
+
+    /// The thread of a fact and its other names, with the conversation that each stands for.
+    async fn threads(
+        &self,
+        owner: Owner,
+        has_aliases: bool,
+        fact: &Fact,
+    ) -> Result<Vec<(String, ConversationId)>> {
+        let mut threads = Vec::new();
+        for thread in fact.thread.iter().chain(&fact.aliases) {
+            let conversation = if has_aliases {
+                self.store().conversation_named(owner, thread).await?
+            } else {
+                conversation_id(owner.account, thread)
+            };
+            threads.push((thread.clone(), conversation));
+        }
+        Ok(threads)
     }
 
     /// What seals names and what seals content of that moment; `None` when the owner was erased.
@@ -398,12 +425,12 @@ impl Input<'_> {
 }
 
 /// The conversation and the platform's id of a message of our side.
-fn echo(owner: Owner, fact: &Fact) -> Option<(ConversationId, String)> {
+fn echo(threads: &[(String, ConversationId)], fact: &Fact) -> Option<(ConversationId, String)> {
     if fact.kind != FactKind::MessageEchoed {
         return None;
     }
-    let conversation = conversation_id(owner.account, fact.thread.as_deref()?);
-    Some((conversation, fact.message_id.clone()?))
+    let (_, conversation) = threads.first()?;
+    Some((*conversation, fact.message_id.clone()?))
 }
 
 fn wants_job(it: &Received) -> bool {
@@ -451,12 +478,12 @@ async fn owners(
     platform: Platform,
     route: &str,
     directory: &mut Directory,
-) -> Result<Vec<Owner>> {
+) -> Result<Vec<Routed>> {
     let name = (platform, route.to_owned());
     if let Some(known) = directory.get(&name) {
         return Ok(known.clone());
     }
-    let owners = store.owners(platform, route).await?;
+    let owners = store.routed(platform, route).await?;
     directory.insert(name, owners.clone());
     Ok(owners)
 }

@@ -17,8 +17,8 @@ impl Inbox {
     fn apply(&mut self, recorded: &Recorded) {
         let at = recorded.recorded_at;
         match &recorded.event {
-            Event::MessageReceived(it) => self.arrived(&it.0, false, recorded),
-            Event::MessageObserved(it) => self.arrived(&it.0, true, recorded),
+            Event::MessageReceived(it) => self.arrived(&it.0, &Arrival::NEWS, recorded),
+            Event::MessageObserved(it) => self.arrived(&it.0, &Arrival::OURS, recorded),
             Event::MessageEdited(it) => {
                 let row = self.about(it.conversation, &it.platform_message_id, recorded);
                 // Some platforms' clocks tick in seconds: of two edits in one, the later told counts.
@@ -87,6 +87,16 @@ impl Inbox {
                 row.retry_at = Some(it.settle_by);
                 row.failure_reason = Some(it.reason.clone());
             }),
+            Event::ConversationImported(it) => self.conversation_imported(it, recorded),
+            Event::MessageImported(it) => {
+                let arrival = Arrival {
+                    outgoing: it.outgoing,
+                    is_read: it.is_read && !it.outgoing,
+                    delivered_at: it.delivered_at,
+                    names: false,
+                };
+                self.arrived(&it.message, &arrival, recorded);
+            }
             Event::MessageRead(it) => {
                 self.unread_changes(it.message, at, |row| row.is_read |= !row.outgoing);
             }
@@ -122,7 +132,29 @@ impl Inbox {
         }
     }
 
-    fn conversation(&mut self, at: &Thread, now: DateTime<Utc>) -> &mut ConversationRow {
+    /// What is known already stays, but for when it began: the earlier installation knew it first.
+    fn conversation_imported(
+        &mut self,
+        it: &crate::event::ConversationImported,
+        recorded: &Recorded,
+    ) {
+        let row = self.conversation(&it.at, recorded);
+        row.created_at = row.created_at.min(recorded.happened_at());
+        row.last_message_at = row.last_message_at.max(it.last_message_at);
+        row.updated_at = recorded.recorded_at;
+        if row.participant_id.is_none() {
+            row.participant_id = it.participant_id.clone();
+        }
+        if row.participant_name.is_none() {
+            row.participant_name = it.participant_name.clone();
+            row.named_at = row
+                .participant_name
+                .as_ref()
+                .map(|_| recorded.happened_at());
+        }
+    }
+
+    fn conversation(&mut self, at: &Thread, recorded: &Recorded) -> &mut ConversationRow {
         self.conversations
             .change_or(at.conversation, || ConversationRow {
                 id: at.conversation,
@@ -139,8 +171,8 @@ impl Inbox {
                 read_through: 0,
                 delivered_until: None,
                 seen_until: None,
-                created_at: now,
-                updated_at: now,
+                created_at: recorded.happened_at(),
+                updated_at: recorded.recorded_at,
             })
     }
 
@@ -173,17 +205,15 @@ impl Inbox {
         })
     }
 
-    fn arrived(&mut self, it: &PlatformMessage, outgoing: bool, recorded: &Recorded) {
-        let now = recorded.recorded_at;
-        let known = self
-            .find(it.at.conversation, &it.platform_message_id)
-            .unwrap_or(it.message);
-        if let Some(row) = self.messages.get(known)
+    fn arrived(&mut self, it: &PlatformMessage, how: &Arrival, recorded: &Recorded) {
+        let outgoing = how.outgoing;
+        let known = self.find(it.at.conversation, &it.platform_message_id);
+        if let Some(row) = self.messages.get(known.unwrap_or(it.message))
             && row.state != State::Placeholder
         {
             return;
         }
-        let row = self.about(it.at.conversation, &it.platform_message_id, recorded);
+        let row = self.named(it, known, recorded);
         row.state = if outgoing {
             State::Observed
         } else {
@@ -193,9 +223,11 @@ impl Inbox {
         row.sender_name = it.sender_name.clone();
         row.message_type = it.message_type;
         row.outgoing = outgoing;
+        row.is_read |= how.is_read;
+        row.delivered_at = row.delivered_at.or(how.delivered_at);
         row.sent_at = Some(it.sent_at);
         row.position = recorded.place.position;
-        row.created_at = now;
+        row.created_at = recorded.happened_at();
         if row.deleted_at.is_none() {
             if row.edited_at.is_none() {
                 row.text = Some(it.text.clone());
@@ -204,16 +236,17 @@ impl Inbox {
             row.detail = it.detail.clone();
         }
         let row = row.clone();
-        let conversation = self.conversation(&it.at, now);
+        let conversation = self.conversation(&it.at, recorded);
         conversation.unread += i32::from(row.is_unread(conversation.read_through));
         conversation.last_message_at = conversation.last_message_at.max(Some(it.sent_at));
-        conversation.updated_at = now;
+        conversation.updated_at = recorded.recorded_at;
         if !outgoing {
             conversation
                 .participant_id
                 .get_or_insert_with(|| it.sender_id.clone());
         }
         let name = match (&it.thread_name, outgoing) {
+            _ if !how.names => None,
             (Some(name), _) => Some(name),
             (None, false) => it.sender_name.as_ref(),
             (None, true) => None,
@@ -224,6 +257,26 @@ impl Inbox {
             conversation.participant_name = Some(name.clone());
             conversation.named_at = Some(it.sent_at);
         }
+    }
+
+    /// The row of a message that has come, under the id it was given: what was told about it before
+    /// waits under the one that follows from its platform id.
+    fn named(
+        &mut self,
+        it: &PlatformMessage,
+        known: Option<MessageId>,
+        recorded: &Recorded,
+    ) -> &mut MessageRow {
+        let waiting = known.filter(|id| *id != it.message);
+        let waiting = waiting.and_then(|id| self.messages.remove(id));
+        let (conversation, id) = (it.at.conversation, &it.platform_message_id);
+        self.by_platform_id
+            .insert((conversation, id.clone()), it.message);
+        self.messages.change_or(it.message, || MessageRow {
+            id: it.message,
+            platform_message_id: Some(id.clone()),
+            ..waiting.unwrap_or_else(|| blank(it.message, conversation, recorded))
+        })
     }
 
     fn queued(&mut self, it: &crate::event::MessageQueued, recorded: &Recorded) {
@@ -240,7 +293,7 @@ impl Inbox {
             sent_at: Some(now),
             ..blank(it.message, it.at.conversation, recorded)
         });
-        let conversation = self.conversation(&it.at, now);
+        let conversation = self.conversation(&it.at, recorded);
         conversation.last_message_at = conversation.last_message_at.max(Some(now));
         conversation.updated_at = now;
     }
@@ -345,6 +398,28 @@ impl Inbox {
         conversation.unread += i32::from(after) - i32::from(before);
         conversation.updated_at = at;
     }
+}
+
+/// How a message became known.
+struct Arrival {
+    outgoing: bool,
+    is_read: bool,
+    delivered_at: Option<DateTime<Utc>>,
+    /// Whether it may say what the conversation is called.
+    names: bool,
+}
+
+impl Arrival {
+    const NEWS: Self = Self {
+        outgoing: false,
+        is_read: false,
+        delivered_at: None,
+        names: true,
+    };
+    const OURS: Self = Self {
+        outgoing: true,
+        ..Self::NEWS
+    };
 }
 
 fn blank(id: MessageId, conversation: ConversationId, recorded: &Recorded) -> MessageRow {

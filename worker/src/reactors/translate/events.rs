@@ -7,9 +7,7 @@ use hub_domain::event::{
     MessageEdited, MessageObserved, MessageRead, MessageReceived, MessageSent, MessageType,
     PlatformMessage, ReactionChanged, Receipt, ReceiptReceived, SendFailed, Thread,
 };
-use hub_domain::id::{
-    ConversationId, Key, MessageId, Shard, StreamId, conversation_id, message_id,
-};
+use hub_domain::id::{ConversationId, Key, MessageId, Shard, StreamId, message_id, message_key};
 use hub_domain::platform::Platform;
 use hub_domain::platform::fact::{ContentKind, Fact, FactKind};
 use hub_store::account::Owner;
@@ -28,6 +26,8 @@ pub(super) struct Translation<'a> {
     /// Seals everything else.
     pub(super) content: &'a Sealer,
     pub(super) references: &'a References,
+    /// The thread of the fact and its other names, with the conversation that each stands for.
+    pub(super) threads: &'a [(String, ConversationId)],
     pub(super) at: DateTime<Utc>,
 }
 
@@ -44,14 +44,14 @@ impl Translation<'_> {
         if fact.kind == FactKind::Ignored {
             return Vec::new();
         }
-        let Some(thread) = &fact.thread else {
+        let Some(named) = self.threads.first() else {
             return vec![self.account_noted(fact)];
         };
-        let (thread, ours) = match self.reference(thread, fact) {
-            Some((thread, message)) => (thread, Some(message)),
-            None => (thread, None),
+        let ((thread, conversation), ours) = match self.reference(fact) {
+            Some((named, message)) => (named, Some(message)),
+            None => (named, None),
         };
-        let conversation = conversation_id(self.owner.account, thread);
+        let conversation = *conversation;
         let at = Thread {
             user: self.owner.user,
             account: self.owner.account,
@@ -104,13 +104,11 @@ impl Translation<'_> {
 
     /// The message of ours that the reference in a fact stands for, and the thread it was sent in:
     /// the platform may name the same thread by another id than we did.
-    fn reference<'f>(&self, thread: &'f String, fact: &'f Fact) -> Option<(&'f String, MessageId)> {
+    fn reference(&self, fact: &Fact) -> Option<(&(String, ConversationId), MessageId)> {
         let reference = fact.client_ref.as_deref()?;
-        let mut threads = std::iter::once(thread).chain(&fact.aliases);
-        threads.find_map(|thread| {
-            let conversation = conversation_id(self.owner.account, thread);
-            let message = self.references.read(conversation, reference)?;
-            Some((thread, message))
+        self.threads.iter().find_map(|named| {
+            let message = self.references.read(named.1, reference)?;
+            Some((named, message))
         })
     }
 
@@ -300,15 +298,6 @@ impl Translation<'_> {
     fn seal_json(&self, value: &Value) -> hub_domain::event::Sealed {
         self.content.seal(&value.to_string())
     }
-}
-
-/// A message happens once per conversation and platform id, however it became known.
-fn message_key(conversation: ConversationId, platform_message_id: &str) -> Key {
-    Key::of(&[
-        b"message",
-        conversation.0.as_bytes(),
-        platform_message_id.as_bytes(),
-    ])
 }
 
 /// Everything else happens once per kind, stream and the adapter's discriminator.
