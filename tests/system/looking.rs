@@ -102,6 +102,15 @@ async fn story(world: &World, user: &User) -> Story {
     let id = conversation["id"].as_str().expect("an id").to_owned();
     let thread = user.get(&format!("/api/messages/{id}")).await;
     let incoming = thread.text("/messages/0/id");
+    // The name is looked up meanwhile, and "then" is to have one answer.
+    eventually("the name", Duration::from_secs(10), async || {
+        let list = user.get("/api/conversations").await;
+        match list.text("/conversations/0/participantName") {
+            name if name == "777" => Err(name),
+            _ => Ok(()),
+        }
+    })
+    .await;
     let then = answers(user, &id, "").await;
     let now = Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true);
     user.patch(&format!("/api/messages/{incoming}/read"))

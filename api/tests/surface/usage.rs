@@ -43,7 +43,7 @@ async fn every_request_of_a_known_person_that_succeeds_is_counted_by_its_route()
     for (path, status) in [
         ("/api/messages?limit=x", 400),
         ("/api/oauth/connect/mastodon", 400),
-        ("/api/oauth/connect/whatsapp", 500),
+        ("/api/oauth/connect/teams", 500),
         ("/api/nothing", 404),
         (&format!("/api/conversations/{}", Uuid::now_v7()), 404),
     ] {
