@@ -15,6 +15,7 @@ pub mod messages;
 pub mod oauth;
 pub mod page;
 pub mod send;
+pub mod telegram;
 pub mod webhooks;
 
 use std::sync::Arc;
@@ -76,6 +77,7 @@ pub(crate) fn documented() -> OpenApiRouter<Api> {
         .merge(accounts::routes())
         .merge(conversations::routes())
         .merge(messages::routes())
+        .merge(telegram::routes())
         .merge(live::routes())
         .merge(webhooks::routes())
         .merge(health::routes())

@@ -33,5 +33,7 @@ mod redis;
 mod sending;
 #[path = "surface/sessions.rs"]
 mod sessions;
+#[path = "surface/telegram.rs"]
+mod telegram;
 #[path = "surface/webhooks.rs"]
 mod webhooks;

@@ -6,6 +6,7 @@
 pub(crate) mod facebook;
 mod graph;
 pub(crate) mod telegram;
+pub(crate) mod telegram_user;
 
 use std::sync::Arc;
 
@@ -81,5 +82,6 @@ pub(crate) fn players(world: &Arc<World>, options: &Options) -> Vec<Arc<dyn Play
     vec![
         Arc::new(telegram::Bot::new(world, options)),
         Arc::new(facebook::Messenger::new(world, options)),
+        Arc::new(telegram_user::Users::new(world)),
     ]
 }

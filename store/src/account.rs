@@ -75,13 +75,28 @@ impl Store {
         }))
     }
 
+    /// How many credentials an account has had; `None` while it has none.
+    pub async fn tokens_version(&self, owner: Owner) -> Result<Option<i64>> {
+        let version = sqlx::query_scalar(
+            "SELECT version FROM account_tokens WHERE shard = $1 AND account = $2",
+        )
+        .bind(self.sharding().of_user(owner.user).0)
+        .bind(owner.account.0)
+        .fetch_optional(self.pool())
+        .await?;
+        Ok(version)
+    }
+
     /// Erases the tokens of an account.
     pub async fn erase_account_tokens(&self, owner: Owner) -> Result<()> {
-        sqlx::query("DELETE FROM account_tokens WHERE shard = $1 AND account = $2")
-            .bind(self.sharding().of_user(owner.user).0)
-            .bind(owner.account.0)
-            .execute(self.pool())
-            .await?;
+        sqlx::query(
+            "WITH held AS (DELETE FROM telegram_sessions WHERE shard = $1 AND account = $2) \
+             DELETE FROM account_tokens WHERE shard = $1 AND account = $2",
+        )
+        .bind(self.sharding().of_user(owner.user).0)
+        .bind(owner.account.0)
+        .execute(self.pool())
+        .await?;
         Ok(())
     }
 

@@ -149,7 +149,7 @@ impl Store {
             jobs: self
                 .remove(
                     sqlx::query(
-                        "DELETE FROM jobs WHERE shard = $1 AND queue IN ('contact', 'disconnect') \
+                        "DELETE FROM jobs WHERE shard = $1 AND queue IN ('contact', 'disconnect', 'telegram') \
                          AND payload ->> 'user' = $2",
                     )
                     .bind(shard)
@@ -162,7 +162,9 @@ impl Store {
             account_tokens: self
                 .remove(
                     sqlx::query(
-                        "DELETE FROM account_tokens WHERE shard = $1 AND account = ANY ($2)",
+                        "WITH held AS (DELETE FROM telegram_sessions \
+                             WHERE shard = $1 AND account = ANY ($2)) \
+                         DELETE FROM account_tokens WHERE shard = $1 AND account = ANY ($2)",
                     )
                     .bind(shard)
                     .bind(accounts),

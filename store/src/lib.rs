@@ -16,6 +16,7 @@
 //! - [`peer`]: what the log's speed is measured against
 //! - [`vault`]: sealing what is personal or secret; [`erase`]: forgetting a person
 //! - [`login`], [`session`], [`oauth`], [`account`], [`answer`]: side tables
+//! - [`telegram`]: who holds the session of a Telegram user account
 //! - [`signal`], [`bus`]: hints that something happened; polling is the truth
 //! - [`limit`]: counting requests and failed logins, in Redis or in memory
 
@@ -47,6 +48,7 @@ pub mod schema;
 pub mod seal;
 pub mod session;
 pub mod signal;
+pub mod telegram;
 pub mod told;
 pub mod transaction;
 pub mod vault;

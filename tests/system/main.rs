@@ -12,4 +12,5 @@ mod replay;
 mod roles;
 mod soak;
 mod story;
+mod telegram_user;
 mod world;

@@ -9,6 +9,7 @@ use hub_store::Store;
 
 use crate::http::Driver;
 use crate::reference::References;
+use crate::telegram_user::Sessions;
 
 struct Inner {
     store: Store,
@@ -16,6 +17,7 @@ struct Inner {
     apps: HashMap<Platform, App>,
     http: Driver,
     references: References,
+    telegram: Sessions,
 }
 
 /// Shared by everything in a worker process. Cheap to clone.
@@ -37,6 +39,7 @@ impl Context {
                     .collect(),
                 http: Driver::new(&settings.worker)?,
                 references: References::new(&settings.auth.encryption_key),
+                telegram: Sessions::default(),
             }),
         })
     }
@@ -59,6 +62,11 @@ impl Context {
     /// The HTTP driver.
     pub fn http(&self) -> &Driver {
         &self.inner.http
+    }
+
+    /// The sessions of Telegram user accounts that this process holds.
+    pub fn telegram(&self) -> &Sessions {
+        &self.inner.telegram
     }
 
     /// The references attached to sends.

@@ -12,6 +12,7 @@ pub mod erase;
 pub mod install;
 pub mod maintenance;
 pub mod send;
+pub mod telegram;
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -49,6 +50,7 @@ pub fn register(monitor: Monitor, context: &Context) -> Monitor {
     );
     let monitor = queue(monitor, context, erase::Erase::new(context.clone()));
     let monitor = queue(monitor, context, contact::Contact::new(context.clone()));
+    let monitor = queue(monitor, context, telegram::Telegram::new(context.clone()));
     let monitor = queue(monitor, context, install::Install::new(context.clone()));
     let monitor = queue(monitor, context, dlq::DeadLetters::new(context.clone()));
     queue(

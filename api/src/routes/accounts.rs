@@ -174,7 +174,7 @@ fn rate_limit(row: &account::Model) -> Option<Value> {
     }))
 }
 
-async fn own_account(
+pub(super) async fn own_account(
     api: &Api,
     caller: &Caller,
     id: AccountId,
@@ -185,6 +185,6 @@ async fn own_account(
         .ok_or_else(unknown_account)
 }
 
-fn unknown_account() -> Problem {
+pub(super) fn unknown_account() -> Problem {
     Problem::not_found("ACCOUNT_NOT_FOUND", "Account not found or inactive")
 }

@@ -3,9 +3,9 @@
 use chrono::{DateTime, Utc};
 use hub_domain::envelope::Append;
 use hub_domain::event::{
-    AccountNoted, ConversationNoted, Event, MessageDeleted, MessageEdited, MessageObserved,
-    MessageReceived, MessageSent, MessageType, PlatformMessage, ReactionChanged, Receipt,
-    ReceiptReceived, Thread,
+    AccountNoted, ConversationNoted, ConversationRead, Event, MessageDeleted, MessageEdited,
+    MessageObserved, MessageRead, MessageReceived, MessageSent, MessageType, PlatformMessage,
+    ReactionChanged, Receipt, ReceiptReceived, Thread,
 };
 use hub_domain::id::{ConversationId, Key, Shard, StreamId, conversation_id, message_id};
 use hub_domain::platform::Platform;
@@ -64,6 +64,7 @@ impl Translation<'_> {
             | FactKind::MessageDeleted
             | FactKind::ReactionAdded
             | FactKind::ReactionRemoved => self.about_message(conversation, fact)?,
+            FactKind::MessageRead => self.read_elsewhere(conversation, fact),
             FactKind::ReceiptDelivered => self.receipt(conversation, Receipt::Delivered, fact),
             FactKind::ReceiptRead => self.receipt(conversation, Receipt::Read, fact),
             FactKind::ReactionCounts
@@ -168,6 +169,21 @@ impl Translation<'_> {
             .into(),
         };
         Some((event, fact_key(conversation.into(), fact)))
+    }
+
+    /// The owner read on another device: one message, or everything there is by now.
+    fn read_elsewhere(&self, conversation: ConversationId, fact: &Fact) -> (Event, Key) {
+        let user = self.owner.user;
+        let event: Event = match &fact.target {
+            Some(id) => MessageRead {
+                user,
+                conversation,
+                message: message_id(conversation, id),
+            }
+            .into(),
+            None => ConversationRead { user, conversation }.into(),
+        };
+        (event, fact_key(conversation.into(), fact))
     }
 
     fn receipt(&self, conversation: ConversationId, receipt: Receipt, fact: &Fact) -> (Event, Key) {
