@@ -47,6 +47,7 @@ use crate::routes::documented;
         (name = "Accounts", description = "Connecting platforms, and what is connected"),
         (name = "Conversations", description = "The inbox"),
         (name = "Messages", description = "Reading and sending"),
+        (name = "Telegram", description = "User accounts of Telegram"),
         (name = "Real time", description = "What happens, as it happens"),
         (name = "Webhooks", description = "What platforms push"),
         (name = "Operation", description = "For those who run a hub"),

@@ -17,6 +17,7 @@ pub mod oauth;
 pub mod page;
 pub mod polls;
 pub mod send;
+pub mod telegram;
 pub mod webhooks;
 
 use std::sync::Arc;
@@ -84,6 +85,7 @@ pub(crate) fn documented() -> OpenApiRouter<Api> {
         .merge(conversations::routes())
         .merge(messages::routes())
         .merge(polls::routes())
+        .merge(telegram::routes())
         .merge(live::routes())
         .merge(webhooks::routes())
         .merge(health::routes())

@@ -43,6 +43,8 @@ mod sending;
 mod sessions;
 #[path = "surface/table.rs"]
 mod table;
+#[path = "surface/telegram.rs"]
+mod telegram;
 #[path = "surface/tokens.rs"]
 mod tokens;
 #[path = "surface/usage.rs"]

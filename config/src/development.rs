@@ -70,6 +70,11 @@ pub(crate) const FICTIONAL: &[(&str, &str)] = &[
         "8Q~hub-fictional_ClientSecretForTests01",
     ),
     ("platforms.teams.webhook_secret", "teams_webhook_secret"),
+    ("platforms.telegram.client_id", "71000001"),
+    (
+        "platforms.telegram.client_secret",
+        "00112233445566778899aabbccddeeff",
+    ),
 ];
 
 /// What the sandbox grants beyond the defaults. No credentials: anybody may have the same.
@@ -120,6 +125,12 @@ pub(crate) fn fill(layers: &mut Layers) -> Result<(), SettingsError> {
 
 pub(crate) fn point_at_sandbox(layers: &mut Layers) -> Result<(), SettingsError> {
     let sandbox = format!("http://127.0.0.1:{}", layers.port("sandbox.port")?);
+    let base = "platforms.telegram.user_api_base";
+    let has_own_bot = layers.is_chosen("platforms.telegram.bot_token");
+    if !has_own_bot && !layers.is_chosen("platforms.telegram.client_id") && !layers.is_chosen(base)
+    {
+        layers.fill(base, &sandbox);
+    }
     for (platform, own) in OWN_REGISTRATION {
         if layers.is_chosen(own) {
             continue;

@@ -57,6 +57,10 @@ fn read_app(
         bot_token: Secret::new(text("bot_token")),
         bot_username: text("bot_username").trim_start_matches('@').to_owned(),
         api_base: base("api_base")?,
+        user_api_base: match platform {
+            Platform::Telegram => base("user_api_base")?,
+            _ => String::new(),
+        },
         dialog_base: base("dialog_base")?,
         api_version: text("api_version"),
         token_base: String::new(),
@@ -140,6 +144,11 @@ fn finish_telegram(
         if text.len() > 256 || !text.bytes().all(fits) {
             return Err(layers.invalid(&path, "1 to 256 of A-Z a-z 0-9 _ and -"));
         }
+    }
+    let path = "platforms.telegram.client_id";
+    let api_id = layers.text(path);
+    if !api_id.is_empty() && !api_id.parse::<i32>().is_ok_and(|id| id > 0) {
+        return Err(layers.invalid(path, "the number my.telegram.org gave"));
     }
     let path = "platforms.telegram.bot_token";
     let token = layers.text(path);

@@ -8,6 +8,7 @@ pub mod call;
 pub mod fact;
 pub mod http;
 pub mod polling;
+pub mod telegram_user;
 
 mod facebook;
 mod instagram;
@@ -108,9 +109,9 @@ impl FromStr for Platform {
 /// configured, and an absent or empty secret never verifies anything.
 #[derive(Clone, Debug, Default)]
 pub struct App {
-    /// OAuth client id (Meta: app id).
+    /// OAuth client id (Meta: app id; Telegram: the API id of user accounts).
     pub client_id: String,
-    /// OAuth client secret (Meta: app secret). Signs Meta webhooks.
+    /// OAuth client secret (Meta: app secret; Telegram: the API hash). Signs Meta webhooks.
     pub client_secret: Secret,
     /// The previous secret during a rotation; accepted when verifying, never used to sign.
     pub client_secret_previous: Secret,
@@ -126,6 +127,8 @@ pub struct App {
     pub bot_username: String,
     /// Base URL of the API, without a trailing slash.
     pub api_base: String,
+    /// Base URL of a played Telegram for user accounts; empty for Telegram's own servers.
+    pub user_api_base: String,
     /// Base URL of the pages people see when they connect (OAuth dialog, login widget).
     pub dialog_base: String,
     /// API version in paths (Meta: `v26.0`).

@@ -18,6 +18,7 @@ mod m0011_polls;
 mod m0012_renewals;
 mod m0013_usage;
 mod m0014_subscriptions;
+mod m0015_telegram_sessions;
 
 use sea_orm_migration::prelude::*;
 
@@ -42,6 +43,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0012_renewals::Migration),
             Box::new(m0013_usage::Migration),
             Box::new(m0014_subscriptions::Migration),
+            Box::new(m0015_telegram_sessions::Migration),
         ]
     }
 }

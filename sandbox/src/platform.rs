@@ -10,6 +10,7 @@ pub(crate) mod linkedin;
 mod sealed;
 pub(crate) mod teams;
 pub(crate) mod telegram;
+pub(crate) mod telegram_user;
 pub(crate) mod twitter;
 mod whatsapp;
 
@@ -106,5 +107,6 @@ pub(crate) fn players(world: &Arc<World>, options: &Options) -> Vec<Arc<dyn Play
         Arc::new(facebook::Messenger::new(world, options)),
         Arc::new(twitter::X::new(world, options)),
         Arc::new(linkedin::Site::new(world, options)),
+        Arc::new(telegram_user::Users::new(world)),
     ]
 }

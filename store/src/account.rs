@@ -65,11 +65,14 @@ impl Store {
 
     /// Erases the tokens of an account.
     pub async fn erase_account_tokens(&self, owner: Owner) -> Result<()> {
-        sqlx::query("DELETE FROM account_tokens WHERE shard = $1 AND account = $2")
-            .bind(self.sharding().of_user(owner.user).0)
-            .bind(owner.account.0)
-            .execute(self.pool())
-            .await?;
+        sqlx::query(
+            "WITH held AS (DELETE FROM telegram_sessions WHERE shard = $1 AND account = $2) \
+             DELETE FROM account_tokens WHERE shard = $1 AND account = $2",
+        )
+        .bind(self.sharding().of_user(owner.user).0)
+        .bind(owner.account.0)
+        .execute(self.pool())
+        .await?;
         Ok(())
     }
 

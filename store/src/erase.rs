@@ -163,7 +163,7 @@ impl Store {
                     sqlx::query(
                         "DELETE FROM jobs WHERE shard = $1 \
                          AND queue IN ('contact', 'disconnect', 'poll', 'tokens', 'fetch', \
-                             'subscribe') \
+                             'subscribe', 'telegram') \
                          AND payload ->> 'user' = $2",
                     )
                     .bind(shard)
@@ -176,7 +176,9 @@ impl Store {
             account_tokens: self
                 .remove(
                     sqlx::query(
-                        "DELETE FROM account_tokens WHERE shard = $1 AND account = ANY ($2)",
+                        "WITH held AS (DELETE FROM telegram_sessions \
+                             WHERE shard = $1 AND account = ANY ($2)) \
+                         DELETE FROM account_tokens WHERE shard = $1 AND account = ANY ($2)",
                     )
                     .bind(shard)
                     .bind(&accounts),

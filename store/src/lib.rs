@@ -19,6 +19,7 @@
 //! - [`login`], [`session`], [`oauth`], [`account`], [`token`], [`answer`]: side tables
 //! - [`subscriptions`]: what platforms have promised to tell, and until when
 //! - [`import`]: taking over an earlier installation; [`aliases`]: the ids it brought with it
+//! - [`telegram`]: who holds the session of a Telegram user account
 //! - [`signal`], [`bus`]: hints that something happened; polling is the truth
 //! - [`limit`]: counting requests, calls of platforms and failed logins, in Redis or in memory
 //! - [`usage`]: who used what, and the daily report of it
@@ -56,6 +57,7 @@ pub mod seal;
 pub mod session;
 pub mod signal;
 pub mod subscriptions;
+pub mod telegram;
 pub mod token;
 pub mod told;
 pub mod transaction;

@@ -21,6 +21,7 @@ mod sockets;
 mod story;
 mod sweep;
 mod teams;
+mod telegram_user;
 mod tokens;
 mod twitter;
 mod world;

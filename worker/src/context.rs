@@ -11,6 +11,7 @@ use hub_store::usage::Call;
 
 use crate::http::Driver;
 use crate::reference::References;
+use crate::telegram_user::Sessions;
 
 struct Inner {
     store: Store,
@@ -18,6 +19,7 @@ struct Inner {
     apps: HashMap<Platform, App>,
     http: Driver,
     references: References,
+    telegram: Sessions,
 }
 
 /// Shared by everything in a worker process. Cheap to clone.
@@ -39,6 +41,7 @@ impl Context {
                     .collect(),
                 http: Driver::new(&settings.worker)?,
                 references: References::new(&settings.auth.encryption_key),
+                telegram: Sessions::default(),
             }),
         })
     }
@@ -69,6 +72,11 @@ impl Context {
             self.inner.store.usage().call(what);
         }
         answer
+    }
+
+    /// The sessions of Telegram user accounts that this process holds.
+    pub fn telegram(&self) -> &Sessions {
+        &self.inner.telegram
     }
 
     /// The references attached to sends.

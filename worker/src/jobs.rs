@@ -15,6 +15,7 @@ pub mod maintenance;
 pub mod poll;
 pub mod send;
 pub mod subscribe;
+pub mod telegram;
 pub mod tokens;
 
 use std::panic::AssertUnwindSafe;
@@ -61,6 +62,7 @@ pub fn register(monitor: Monitor, context: &Context) -> Monitor {
     );
     let monitor = queue(monitor, context, erase::Erase::new(context.clone()));
     let monitor = queue(monitor, context, contact::Contact::new(context.clone()));
+    let monitor = queue(monitor, context, telegram::Telegram::new(context.clone()));
     let monitor = queue(monitor, context, install::Install::new(context.clone()));
     let monitor = queue(monitor, context, dlq::DeadLetters::new(context.clone()));
     let monitor = queue(monitor, context, poll::Poll::new(context.clone()));

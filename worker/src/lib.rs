@@ -3,7 +3,8 @@
 //! - [`reactor`] tails the log: [`reactors`] has one file per reactor
 //! - [`jobs`] has a due time: one file per queue
 //! - [`schedule`] turns cron ticks into jobs, once however many workers there are
-//! - [`http`] is the only place with an HTTP client; [`call`] knows whether an account may call now,
+//! - [`http`] is the only place with an HTTP client, but for [`telegram_user`], which holds sessions;
+//!   [`call`] knows whether an account may call now,
 //!   [`renewal`] keeps its tokens good
 //!
 //! Any number of worker processes may run; none of them holds anything that another could not
@@ -18,10 +19,12 @@ pub mod reactors;
 pub mod reference;
 pub mod renewal;
 pub mod schedule;
+pub mod telegram_user;
 
 use std::time::Duration;
 
 use apalis::prelude::Monitor;
+use tokio::task::JoinSet;
 
 pub use context::Context;
 
@@ -53,8 +56,14 @@ pub async fn run(
         shutdown.await;
         Ok(())
     });
-    tokio::select! {
+    // Stopped after the jobs, which use the sessions; dropped with this future.
+    let mut keeping = JoinSet::new();
+    keeping.spawn(telegram_user::keep(context.clone()));
+    let done = tokio::select! {
         done = run => done.map_err(|error| error.to_string()),
         () = jobs::dlq::watch(&context) => Ok(()),
-    }
+    };
+    context.telegram().stop();
+    keeping.join_all().await;
+    done
 }

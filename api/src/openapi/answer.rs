@@ -400,3 +400,75 @@ pub struct Unwell {
     /// Words for a person.
     pub error: String,
 }
+
+/// A login code is on its way.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub struct TelegramCode {
+    /// Always true.
+    pub success: bool,
+    /// What names the attempt; comes back with the code.
+    pub phone_code_hash: String,
+}
+
+/// Signed in, or not yet.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub struct TelegramSignedIn {
+    /// Whether the account is connected.
+    pub success: bool,
+    /// True when the account has a cloud password and none was given.
+    pub need_password: Option<bool>,
+    /// The account.
+    pub account_id: Option<Uuid>,
+    /// Its display name.
+    pub username: Option<String>,
+}
+
+/// Dialogs, the newest first.
+#[derive(ToSchema)]
+pub struct TelegramDialogs {
+    /// Them.
+    pub dialogs: Vec<TelegramDialog>,
+}
+
+/// A dialog.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub struct TelegramDialog {
+    /// The chat.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Whether it is a person.
+    pub is_user: bool,
+    /// Whether it is a group or a channel.
+    pub is_group: bool,
+    /// What is unread, by Telegram's count.
+    pub unread_count: i32,
+    /// When its last message was written, in seconds since 1970.
+    pub date: i64,
+}
+
+/// Messages, the newest first.
+#[derive(ToSchema)]
+pub struct TelegramMessages {
+    /// Them.
+    pub messages: Vec<TelegramMessage>,
+}
+
+/// A message.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub struct TelegramMessage {
+    /// Its number in the chat.
+    pub id: String,
+    /// Its text.
+    pub text: String,
+    /// Who wrote it.
+    pub sender_id: String,
+    /// When, in seconds since 1970.
+    pub date: i64,
+    /// Whether the account's person wrote it.
+    pub out: bool,
+}

@@ -65,6 +65,50 @@ pub struct Sending {
     pub media_url: Option<String>,
 }
 
+/// Whose code is wanted.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub struct TelegramPhone {
+    /// The number with its country code, as in `+15551234567`.
+    #[schema(min_length = 5, max_length = 64)]
+    pub phone_number: String,
+}
+
+/// The code Telegram sent.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub struct TelegramCode {
+    /// The number the code was asked for with.
+    #[schema(min_length = 5, max_length = 64)]
+    pub phone_number: String,
+    /// The code.
+    #[schema(min_length = 1, max_length = 64)]
+    pub phone_code: String,
+    /// What asking for the code answered.
+    #[schema(min_length = 1, max_length = 64)]
+    pub phone_code_hash: String,
+    /// The cloud password, for accounts that have one.
+    #[schema(format = Password, max_length = 1024)]
+    pub password: Option<String>,
+}
+
+/// What to send.
+#[derive(ToSchema)]
+pub struct TelegramText {
+    /// The text. White space at its ends does not count.
+    #[schema(schema_with = message_text)]
+    pub text: String,
+}
+
+/// How much is wanted.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Rows {
+    /// Rows to answer.
+    #[param(schema_with = page_rows)]
+    pub limit: Option<i64>,
+}
+
 /// What Telegram's login widget gives its page, and the state the page began with. All but `state`
 /// is signed by Telegram, so unknown fields are kept.
 #[derive(ToSchema)]

@@ -253,7 +253,7 @@ pub(super) fn calls(api: &Api, platform: Platform) -> Option<Budget> {
     Some(Budget::calls(app.budget(adapter(platform)?)))
 }
 
-async fn own_account(
+pub(super) async fn own_account(
     api: &Api,
     caller: &Caller,
     id: AccountId,

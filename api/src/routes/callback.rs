@@ -383,7 +383,7 @@ async fn ask_worker(
 }
 
 /// The next thing the client does is to list its accounts, and this one should be there.
-async fn wait_until_visible(api: &Api, user: UserId, account: AccountId) {
+pub(super) async fn wait_until_visible(api: &Api, user: UserId, account: AccountId) {
     let store = api.store();
     let deadline = Instant::now() + VISIBLE_WITHIN;
     let mut listener = store.signals().listen(Topic::Projected);

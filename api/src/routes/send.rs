@@ -19,7 +19,7 @@ use axum::response::{IntoResponse, Response};
 use chrono::Utc;
 use hub_domain::envelope::Append;
 use hub_domain::event::{Event, MessageQueued, MessageType, Thread};
-use hub_domain::id::{AccountId, ConversationId, Key, MessageId, Place, UserId};
+use hub_domain::id::{AccountId, ConversationId, Key, MessageId, Place, UserId, conversation_id};
 use hub_domain::limits::{IDEMPOTENCY_KEY_BYTES_MAX, MESSAGE_TEXT_CHARS_MAX};
 use hub_domain::platform::{Platform, TextUnit, adapter};
 use hub_domain::text;
@@ -156,6 +156,67 @@ pub async fn send(
         }
     }
     answer(&api, &to, &wanted, message).await
+}
+
+/// Sends a text to a thread of an account; the conversation begins with it if there was none.
+pub(super) async fn to_thread(
+    api: &Api,
+    caller: &Caller,
+    account: account::Model,
+    thread: &str,
+    text: &str,
+) -> Result<Response, Problem> {
+    let store = api.store();
+    let failed = |error| SENDING.because(error);
+    let mut content = Object::default();
+    content.0.insert("content".to_owned(), json!(text));
+    let wanted = Wanted::read(&HeaderMap::new(), &content)?;
+    let id = conversation_id(AccountId(account.id), thread);
+    let found = store.conversation(caller.user, id).await.map_err(failed)?;
+    let conversation = match found {
+        Some((conversation, _)) => conversation,
+        None => new_conversation(&account, id, thread),
+    };
+    let content = store.vault().content(caller.user, Utc::now(), None).await;
+    let to = To {
+        user: caller.user,
+        conversation,
+        account,
+        content: content.map_err(failed)?,
+    };
+    let message = wanted.message(caller.user);
+    let append = wanted.append(store, &to, message)?.because(caller.meta());
+    store.append(append).await.map_err(failed)?;
+    answer(api, &to, &wanted, message).await
+}
+
+/// A conversation as it will be read, when nothing was said in it yet.
+fn new_conversation(
+    account: &account::Model,
+    id: ConversationId,
+    thread: &str,
+) -> conversation::Model {
+    let now = Utc::now();
+    conversation::Model {
+        shard: account.shard,
+        generation: account.generation,
+        id: id.0,
+        user_id: account.user_id,
+        account_id: account.id,
+        platform: account.platform.clone(),
+        thread: thread.to_owned(),
+        participant_id: None,
+        participant_name: None,
+        named_at: None,
+        last_message_at: None,
+        unread: 0,
+        messages: 0,
+        read_through: 0,
+        delivered_until: None,
+        seen_until: None,
+        created_at: now,
+        updated_at: now,
+    }
 }
 
 impl Wanted {

@@ -3,7 +3,7 @@
 //! A fact is a statement of the platform, in plain text and without hub ids. The translator turns
 //! it into events (deriving ids, sealing personal content); `hub translate` prints it as JSON.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// The vocabulary shared by all platforms.
@@ -21,6 +21,9 @@ pub enum FactKind {
     /// An earlier message was withdrawn.
     #[serde(rename = "message.deleted")]
     MessageDeleted,
+    /// The owner has read a message on another device; without a target, the whole thread.
+    #[serde(rename = "message.read")]
+    MessageRead,
     /// Somebody put a reaction on a message.
     #[serde(rename = "reaction.added")]
     ReactionAdded,
@@ -89,6 +92,7 @@ impl FactKind {
             Self::MessageEchoed => "message.echoed",
             Self::MessageEdited => "message.edited",
             Self::MessageDeleted => "message.deleted",
+            Self::MessageRead => "message.read",
             Self::ReactionAdded => "reaction.added",
             Self::ReactionRemoved => "reaction.removed",
             Self::ReactionCounts => "reaction.counts",
@@ -123,7 +127,7 @@ pub enum Direction {
 }
 
 /// What a message is made of. The word is the one used by the platform documents.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ContentKind {
     /// Text, possibly with a link preview.

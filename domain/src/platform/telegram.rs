@@ -20,7 +20,7 @@ use super::fact::Fact;
 use super::http::{HttpRequest, HttpResponse, TransportError};
 use super::{
     Adapter, App, Capabilities, ConnectError, ConnectFlow, Credentials, Grant, Handshake, Headers,
-    Outbound, Platform, Reconcile, Refused, SendOutcome, TextUnit, Unreadable, wire,
+    Outbound, Platform, Reconcile, Refused, SendOutcome, TextUnit, Unreadable, telegram_user, wire,
 };
 use crate::secret::Secret;
 use crate::signature;
@@ -77,6 +77,10 @@ impl Adapter for Bot {
         let body = wire::parse(raw).map_err(|_| Refused::Structure)?;
         // A kind that does not exist yet is accepted and kept: refusing it would make Telegram
         // retry for a day and then lose it.
+        // What sessions write down is never delivered.
+        if body.get("mtproto").is_some() {
+            return Err(Refused::Structure);
+        }
         let is_update = body["update_id"].is_i64()
             && body
                 .as_object()
@@ -98,13 +102,15 @@ impl Adapter for Bot {
         account: Option<&str>,
         raw: &[u8],
     ) -> Result<Vec<Fact>, Unreadable> {
+        let body = wire::parse(raw)?;
+        // What the session of a user account wrote down names its account itself.
+        if let Some(facts) = telegram_user::facts(&body) {
+            return facts;
+        }
         let bot = account
             .map(str::to_owned)
             .or_else(|| bot_id(&app.bot_token));
-        Ok(wire::distinct(update::read(
-            bot.as_deref(),
-            &wire::parse(raw)?,
-        )))
+        Ok(wire::distinct(update::read(bot.as_deref(), &body)))
     }
 
     fn authorize(

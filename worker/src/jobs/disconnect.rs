@@ -4,18 +4,24 @@ use std::time::Duration;
 
 use hub_domain::event::AccountDisconnected;
 use hub_domain::id::{AccountId, Shard, UserId};
-use hub_domain::platform::Platform;
+use hub_domain::platform::telegram_user::is_session;
+use hub_domain::platform::{App, Credentials, Platform};
 use hub_store::Result;
 use hub_store::account::Owner;
 use hub_store::jobs::{Job, NewJob, Outcome};
 use hub_store::usage::Call;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::Queue;
 use crate::Context;
+use crate::telegram_user::Server;
 
 /// Revoking is a courtesy: the platform gets this long for each call.
 const CALL_MAX: Duration = Duration::from_secs(5);
+
+/// A session that is ended is held for as long as that may take.
+const SESSION_LEASE: Duration = Duration::from_secs(30);
 
 /// The queue of accounts to let go of.
 #[derive(Clone)]
@@ -63,6 +69,9 @@ pub(super) async fn revoke(
     let Some(credentials) = context.store().credentials(owner, route).await? else {
         return Ok(());
     };
+    if is_session(credentials.access_token.expose()) {
+        return log_out(context, owner, app, &credentials).await;
+    }
     let call = Call {
         platform,
         endpoint: "revoke",
@@ -77,6 +86,31 @@ pub(super) async fn revoke(
         }
     }
     Ok(())
+}
+
+/// Ends the session of a Telegram user account. Whoever holds it does so by themselves when its
+/// tokens are gone; one that nobody holds is ended here.
+async fn log_out(
+    context: &Context,
+    owner: Owner,
+    app: &App,
+    credentials: &Credentials,
+) -> Result<()> {
+    let holder = Uuid::now_v7();
+    let store = context.store();
+    if !store.take_telegram(owner, holder, SESSION_LEASE).await? {
+        return Ok(());
+    }
+    if let Some(server) = Server::of(app) {
+        let ended = async {
+            let session = credentials.access_token.expose();
+            server.open(Some(session)).await?.log_out().await
+        };
+        if !matches!(tokio::time::timeout(CALL_MAX, ended).await, Ok(Ok(()))) {
+            tracing::info!("Telegram did not confirm the end of a session");
+        }
+    }
+    store.release_telegram(owner, holder).await
 }
 
 impl Queue for Disconnect {

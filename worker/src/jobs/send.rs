@@ -23,6 +23,7 @@ use hub_domain::event::{
 };
 use hub_domain::id::{AccountId, ConversationId, Key, MessageId, Place, Shard, UserId};
 use hub_domain::limits::SENDS_PER_TURN_MAX;
+use hub_domain::platform::telegram_user;
 use hub_domain::platform::{Adapter, App, Credentials, Outbound, Platform, Reconcile, SendOutcome};
 use hub_domain::projection::inbox::State;
 use hub_domain::retry;
@@ -60,6 +61,11 @@ const OBSERVED_MAX: u64 = 50;
 const HELD_LOOK: Duration = Duration::from_secs(5);
 
 const NOT_CONNECTED: &str = "The account is no longer connected.";
+/// How soon a send that another process has to make is put before it again.
+const ELSEWHERE: Duration = Duration::from_millis(100);
+
+/// Telegram remembers for minutes under which number a message was sent.
+const REPEATABLE: chrono::Duration = chrono::Duration::minutes(4);
 
 /// The queue of sends.
 #[derive(Clone)]
@@ -103,6 +109,8 @@ fn outcome_key(message: MessageId, attempt: u32) -> Key {
 /// What one conversation's turn works with.
 struct Turn<'a> {
     context: &'a Context,
+    /// A Telegram user account: its session sends, and a number makes it happen once.
+    is_session: bool,
     adapter: &'static dyn Adapter,
     app: &'a App,
     owner: Owner,
@@ -174,7 +182,18 @@ impl Send {
         let Some((adapter, app)) = self.context.platform(platform) else {
             return Ok(park(format!("no adapter for {platform}")));
         };
+        let Some(credentials) = store.credentials(owner, &account.route).await? else {
+            return self.give_up(job.shard, payload, &pending).await;
+        };
+        let is_session = telegram_user::is_session(credentials.access_token.expose());
+        if is_session
+            && account.needs_reconnect.is_none()
+            && !self.context.telegram().holds(owner.account)
+        {
+            return Ok(Outcome::Again(ELSEWHERE));
+        }
         let turn = Turn {
+            is_session,
             context: &self.context,
             adapter,
             app,
@@ -265,6 +284,9 @@ impl Turn<'_> {
                 },
                 // We hold the lease, so whoever began this attempt is gone: nobody knows how it
                 // ended.
+                Some(State::Sending) if self.is_repeatable(row) => {
+                    self.attempt(account, row).await?
+                }
                 Some(State::Sending) => {
                     let attempt = row.attempts.unsigned_abs();
                     self.uncertain(row, attempt, "the worker stopped during the call")
@@ -343,9 +365,16 @@ impl Turn<'_> {
             return Ok(Next::Pause(Duration::from_millis(100)));
         }
         let at = Utc::now();
-        let outcome = match self.call(message, &held.credentials, &outbound).await? {
-            Some(outcome) => outcome,
-            None => return Ok(Next::Message),
+        let outcome = if self.is_session {
+            let sessions = self.context.telegram();
+            sessions
+                .send(self.owner.account, &self.thread, &outbound.text, message)
+                .await
+        } else {
+            match self.call(message, &held.credentials, &outbound).await? {
+                Some(outcome) => outcome,
+                None => return Ok(Next::Message),
+            }
         };
         count(platform, &outcome);
         let version = held.state.version;
@@ -381,6 +410,12 @@ impl Turn<'_> {
             owner: self.owner,
             route: self.route.clone(),
         }
+    }
+
+    /// Whether an attempt that nobody knows the end of may be repeated: the platform takes the same
+    /// number once, as long as it remembers.
+    fn is_repeatable(&self, row: &message::Model) -> bool {
+        self.is_session && Utc::now() - row.created_at < REPEATABLE
     }
 
     /// What to send; `None` when it was erased.

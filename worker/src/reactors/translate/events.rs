@@ -3,9 +3,9 @@
 use chrono::{DateTime, Utc};
 use hub_domain::envelope::Append;
 use hub_domain::event::{
-    AccountNeedsReconnect, AccountNoted, ConversationNoted, Event, FailureClass, MessageDeleted,
-    MessageEdited, MessageObserved, MessageRead, MessageReceived, MessageSent, MessageType,
-    PlatformMessage, ReactionChanged, Receipt, ReceiptReceived, SendFailed, Thread,
+    AccountNeedsReconnect, AccountNoted, ConversationNoted, ConversationRead, Event, FailureClass,
+    MessageDeleted, MessageEdited, MessageObserved, MessageRead, MessageReceived, MessageSent,
+    MessageType, PlatformMessage, ReactionChanged, Receipt, ReceiptReceived, SendFailed, Thread,
 };
 use hub_domain::id::{ConversationId, Key, MessageId, Shard, StreamId, message_id, message_key};
 use hub_domain::platform::Platform;
@@ -76,6 +76,7 @@ impl Translation<'_> {
             | FactKind::MessageDeleted
             | FactKind::ReactionAdded
             | FactKind::ReactionRemoved => self.about_message(conversation, fact),
+            FactKind::MessageRead => Some(self.read_elsewhere(conversation, fact)),
             // What one member of a group has done says nothing of the others.
             _ if fact.detail.contains_key("participant") => Some(self.noted(conversation, fact)),
             FactKind::ReceiptDelivered => {
@@ -243,6 +244,21 @@ impl Translation<'_> {
             .into(),
         };
         Some((event, fact_key(conversation.into(), fact)))
+    }
+
+    /// The owner read on another device: one message, or everything there is by now.
+    fn read_elsewhere(&self, conversation: ConversationId, fact: &Fact) -> (Event, Key) {
+        let user = self.owner.user;
+        let event: Event = match &fact.target {
+            Some(id) => MessageRead {
+                user,
+                conversation,
+                message: message_id(conversation, id),
+            }
+            .into(),
+            None => ConversationRead { user, conversation }.into(),
+        };
+        (event, fact_key(conversation.into(), fact))
     }
 
     fn receipt(&self, conversation: ConversationId, receipt: Receipt, fact: &Fact) -> (Event, Key) {
