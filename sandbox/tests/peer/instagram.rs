@@ -242,7 +242,8 @@ async fn threads_hold_what_was_exchanged_for_both_logins() {
         let first = &lines[number + 1];
         assert_eq!(first["from"]["username"], "mira.quill");
         assert_eq!(first["to"]["data"][0]["id"], ACCOUNT);
-        let first = peer.get_as(token, &format!("/v26.0/{id}/messages?limit=1"));
-        assert_eq!(first.await.body["data"][0]["id"], *newest);
+        let edge = format!("/v26.0/{id}/messages?limit=1");
+        let first = peer.get_as(token, &edge).await;
+        assert_eq!(first.body["data"][0]["id"], *newest);
     }
 }
