@@ -6,7 +6,6 @@
 //! it is in [`super::meta`].
 
 mod connect;
-mod history;
 mod send;
 mod webhook;
 
@@ -36,7 +35,9 @@ const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
 /// Threads as the Conversations API tells them.
 const HISTORY: Dialect = Dialect {
+    owner: None,
     platform: "messenger",
+    thread_fields: "id,updated_time,message_count",
     message_fields: "id,created_time,from,to,message,sticker,attachments{id,mime_type,name,size,\
         file_url,image_data,video_data},shares{link,name},reply_to",
 };

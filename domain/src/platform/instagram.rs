@@ -9,15 +9,24 @@
 //!
 //! Messages of ours come back as echoes. Instagram does not promise that our reference comes back in
 //! them; then the echo is known by its id, and a send whose answer was lost too stays uncertain.
+//!
+//! What webhooks missed is read from the Conversations API, under the same message ids. There a side
+//! is ours when it has the account's id; without one, or with another number of the same business,
+//! nobody can tell. Edits, reactions and deletions are not made up for.
 
 mod connect;
 mod send;
 
 use std::time::Duration;
 
-use super::call::{CallFailure, Tokens};
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
+use super::call::{CallFailure, PollFlow, Tokens};
 use super::fact::Fact;
 use super::http::{HttpRequest, HttpResponse, TransportError};
+use super::meta::sweep::{Dialect, Sweep};
+use super::polling::{PollKind, Polling};
 use super::{
     Adapter, App, Capabilities, ConnectError, ConnectFlow, Credentials, Grant, Handshake, Headers,
     Outbound, Platform, Reconcile, Refused, SendOutcome, TextUnit, Unreadable, meta, wire,
@@ -26,6 +35,18 @@ use crate::secret::Secret;
 
 /// The document says "1000 bytes", of UTF-8.
 const TEXT_MAX: usize = 1000;
+
+/// What webhooks missed comes within this time, as at Messenger.
+const SWEEP_EVERY: Duration = Duration::from_secs(600);
+
+/// Threads as the Conversations API tells them. `me` is the Page the token belongs to, or with
+/// Instagram's own login the account itself. Threads have no count of messages.
+const HISTORY: Dialect = Dialect {
+    owner: Some("me"),
+    platform: "instagram",
+    thread_fields: "id,updated_time,messages.limit(1){id}",
+    message_fields: "id,created_time,from,to,message,attachments,shares,story,is_unsupported",
+};
 
 /// The adapter. It has no state.
 pub struct Direct;
@@ -68,6 +89,7 @@ impl Adapter for Direct {
     ) -> Result<Vec<Fact>, Unreadable> {
         let body = wire::parse(raw)?;
         let facts = meta::messaging::read("instagram", &app.client_id, &body)
+            .or_else(|| history(account, &body))
             .unwrap_or_else(|| meta::messaging::read_item(&app.client_id, &body));
         Ok(wire::of_account(wire::distinct(facts), account))
     }
@@ -137,6 +159,24 @@ impl Adapter for Direct {
         given("name").or_else(|| given("username"))
     }
 
+    fn polling(&self) -> Option<Polling> {
+        Some(Polling {
+            every: SWEEP_EVERY,
+            kind: PollKind::Sweep,
+        })
+    }
+
+    fn poll(
+        &self,
+        app: &App,
+        credentials: &Credentials,
+        cursor: Option<&Value>,
+        now: DateTime<Utc>,
+    ) -> Option<Box<dyn PollFlow>> {
+        let sweep = Sweep::new(app, credentials, HISTORY, cursor, now);
+        Some(Box::new(sweep))
+    }
+
     /// Tokens of Instagram's own login live sixty days and can be exchanged from the second day on.
     /// A Page's token does not expire.
     fn refresh(&self, app: &App, credentials: &Credentials) -> Option<HttpRequest> {
@@ -156,6 +196,15 @@ impl Adapter for Direct {
     }
 }
 
+/// Reads a page of message history that was fetched for this account; `None` when the body is
+/// nothing of the kind.
+fn history(account: Option<&str>, body: &Value) -> Option<Vec<Fact>> {
+    let messages = meta::history::messages(body)?;
+    let is_ours = |party: &Value| wire::id(&party["id"]).as_deref() == account;
+    let read = |raw| meta::history::read(raw, |party| !is_ours(party));
+    Some(messages.into_iter().map(read).collect())
+}
+
 /// Whether the installation uses Instagram's own login.
 fn by_instagram(app: &App) -> bool {
     !app.token_base.is_empty()
@@ -163,7 +212,11 @@ fn by_instagram(app: &App) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::platform::call::PollStep;
+    use crate::platform::fact::{ContentKind, Direction, FactKind};
 
     fn app(token_base: &str) -> App {
         App {
@@ -192,6 +245,83 @@ mod tests {
         let revoked = |app: &App| Direct.revoke(app, &credentials())[0].url.clone();
         assert!(revoked(&linked).starts_with("https://graph.example/v26.0/me/permissions?"));
         assert!(revoked(&own).starts_with("https://graph.example/v26.0/me/subscribed_apps?"));
+    }
+
+    fn page(from: &str, to: &str, more: &Value) -> Vec<u8> {
+        let mut message = json!({"id": "aWdf1", "created_time": "2026-10-05T12:00:00+0000",
+            "from": {"id": from, "username": "somebody"},
+            "to": {"data": [{"id": to, "username": "other"}]}, "message": ""});
+        for (key, value) in more.as_object().unwrap() {
+            message[key] = value.clone();
+        }
+        json!({"data": [message]}).to_string().into_bytes()
+    }
+
+    fn only(account: Option<&str>, raw: &[u8]) -> Fact {
+        let mut facts = Direct.translate(&app(""), account, raw).unwrap();
+        assert_eq!(facts.len(), 1);
+        facts.remove(0)
+    }
+
+    const US: &str = "17841478800123456";
+
+    #[test]
+    fn a_page_of_history_says_what_the_webhook_would_have_said() {
+        let webhook = json!({"object": "instagram", "entry": [{"id": US, "time": 1_791_201_600_000_i64,
+            "messaging": [{"sender": {"id": "1284"}, "recipient": {"id": US},
+                "timestamp": 1_791_201_600_000_i64,
+                "message": {"mid": "aWdf1", "text": "Hi"}}]}]});
+        let told = only(None, webhook.to_string().as_bytes());
+        let text = json!({"message": "Hi"});
+        assert_eq!(only(Some(US), &page("1284", US, &text)), told);
+        let ours = only(Some(US), &page(US, "1284", &text));
+        assert_eq!(ours.kind, FactKind::MessageEchoed);
+        assert_eq!(ours.direction, Some(Direction::Outbound));
+        assert_eq!(ours.conversation, told.conversation);
+        assert_eq!((&ours.sender_name, &ours.thread_name), (&None, &None));
+    }
+
+    #[test]
+    fn sides_nobody_can_tell_apart_stay_unknown() {
+        let text = json!({"message": "Hi"});
+        let between = |account, from: &str, to: &str| only(account, &page(from, to, &text)).kind;
+        assert_eq!(between(Some(US), "1284", "26263"), FactKind::Unknown);
+        assert_eq!(between(Some(US), US, US), FactKind::Unknown);
+        assert_eq!(between(None, "1284", US), FactKind::Unknown);
+    }
+
+    #[test]
+    fn what_history_holds_besides_texts() {
+        let of = |more: Value| only(Some(US), &page("1284", US, &more));
+        let picture = of(json!({"attachments": {"data": [{"id": "9",
+            "image_data": {"url": "https://a.example"}}]}}));
+        assert_eq!(picture.content, Some(ContentKind::Image));
+        assert_eq!(picture.media[0].url.as_deref(), Some("https://a.example"));
+        let unsupported = of(json!({"is_unsupported": true}));
+        assert_eq!(unsupported.content, Some(ContentKind::Unsupported));
+        let link = json!({"link": "https://s.example", "id": "1801"});
+        let reply = of(json!({"message": "love this", "story": {"reply_to": link}}));
+        assert_eq!(reply.content, Some(ContentKind::Text));
+        let story = json!({"id": "1801", "url": "https://s.example"});
+        assert_eq!(reply.detail["reply_to_story"], story);
+        let mention = of(json!({"story": {"mention": link}}));
+        assert_eq!(mention.content, Some(ContentKind::Share));
+        assert_eq!(mention.media[0].url.as_deref(), Some("https://s.example"));
+        let shared = of(json!({"shares": {"data": [{"link": "https://p.example"}]}}));
+        assert_eq!(shared.content, Some(ContentKind::Share));
+    }
+
+    #[test]
+    fn a_sweep_asks_for_the_threads_of_the_tokens_owner() {
+        let now = DateTime::from_timestamp(1_791_201_600, 0).unwrap();
+        for base in ["", "https://api.example"] {
+            let poll = Direct.poll(&app(base), &credentials(), None, now);
+            let PollStep::Call(call) = poll.unwrap().next(None) else {
+                panic!("a list");
+            };
+            let expected = "https://graph.example/v26.0/me/conversations?platform=instagram&";
+            assert!(call.url.starts_with(expected), "{}", call.url);
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! server error without one (a proxy's page) leaves that open.
 
 mod attachment;
+pub mod history;
 pub mod messaging;
 pub mod pages;
 pub mod sweep;

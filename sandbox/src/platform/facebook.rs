@@ -57,7 +57,7 @@ struct Memory {
     subscriptions: BTreeMap<String, String>,
     /// Page-scoped user id to name.
     people: BTreeMap<String, String>,
-    threads: BTreeMap<fetch::ThreadKey, fetch::Thread>,
+    threads: BTreeMap<graph::threads::ThreadKey, graph::threads::Thread>,
 }
 
 /// The player.
@@ -199,7 +199,11 @@ impl Player for Messenger {
         self.state()
             .people
             .insert(psid.clone(), incoming.from_name.clone());
-        self.remember(&page, psid, fetch::Line::from_person(&mid, &incoming.text));
+        self.remember(
+            &page,
+            psid,
+            graph::threads::Line::from_person(&mid, &incoming.text),
+        );
         let webhook = self.message_webhook(&page, psid, &mid, &incoming.text);
         Ok(Written {
             message_id: mid,

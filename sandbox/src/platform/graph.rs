@@ -4,6 +4,7 @@
 //! sandbox restarts under a hub that has stored them.
 
 mod login;
+pub(super) mod threads;
 
 use axum::body::Bytes;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};

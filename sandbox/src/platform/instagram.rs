@@ -3,8 +3,9 @@
 //! Played: the login through Facebook (dialog, token exchange, a Page with its linked account) and
 //! Instagram's own (its three hosts are one here), tokens that end, sending with echo and "seen",
 //! profiles, and pictures behind signed addresses. Not played: the 24-hour window (a send fault with
-//! status 403 says what the platform would), the Conversations API, media uploads.
+//! status 403 says what the platform would), media uploads. The Conversations API tells texts only.
 
+mod fetch;
 mod own;
 mod send;
 
@@ -21,6 +22,7 @@ use axum::{Json, Router};
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
+use super::graph::threads::{Line, Thread, ThreadKey};
 use super::graph::{self, Answer, GraphError, Kind, Login, Product, Token};
 use super::{Incoming, Player, Written};
 use crate::Options;
@@ -55,6 +57,7 @@ const SCOPES: [&str; 5] = [
 struct Memory {
     /// Instagram-scoped id to name.
     people: BTreeMap<String, String>,
+    threads: BTreeMap<ThreadKey, Thread>,
     /// Page or account id to subscribed fields.
     subscriptions: BTreeMap<String, String>,
     /// Whether echoes carry the sender's reference.
@@ -82,6 +85,7 @@ impl Direct {
             login: Login::new(world, Product::Instagram, app, &accounts),
             state: Mutex::new(Memory {
                 people: BTreeMap::new(),
+                threads: BTreeMap::new(),
                 subscriptions: BTreeMap::new(),
                 metadata: true,
                 token_seconds: own::TOKEN_S,
@@ -124,7 +128,7 @@ impl Direct {
         let op = match (&method, path) {
             (_, ["oauth", "access_token"] | ["debug_token"]) => Some(Op::Token),
             (_, ["access_token" | "refresh_access_token"]) => Some(Op::Token),
-            (&Method::GET, [_] | [_, "accounts"]) => Some(Op::Fetch),
+            (&Method::GET, [_] | [_, "accounts" | "conversations" | "messages"]) => Some(Op::Fetch),
             _ => None,
         };
         match op.and_then(|op| self.world.faults.hit(NAME, op)) {
@@ -167,6 +171,8 @@ impl Direct {
             (&Method::DELETE, [_, "permissions"]) => self.login.revoke(call),
             (_, [node, "subscribed_apps"]) => self.subscribed_apps(call, method, node),
             (&Method::POST, [node, "messages"]) => self.send(call, node).await,
+            (&Method::GET, [node, "conversations"]) => self.conversations(call, node),
+            (&Method::GET, [thread, "messages"]) => self.messages(call, thread),
             (&Method::GET, [id]) => self.object(call, id),
             (_, [id]) => Err(graph::not_found(id)),
             _ => {
@@ -238,6 +244,9 @@ impl Direct {
             "me" if token.kind == Kind::Account => self.own_account(&token),
             "me" => self.login.person(),
             id if id == page_of(&token.page) => self.page(&token),
+            id if self.thread(&token, id).is_some() => {
+                json!({"id": id, "messages": {"data": self.thread(&token, id)}})
+            }
             id => {
                 let name = self.state().people.get(id).cloned();
                 let name = name.ok_or_else(|| graph::not_found(id))?;
@@ -312,6 +321,7 @@ impl Player for Direct {
         self.state()
             .people
             .insert(person.clone(), incoming.from_name.clone());
+        self.remember(&account, person, Line::from_person(&mid, &incoming.text));
         let mut message = json!({"mid": mid, "text": incoming.text});
         if incoming.picture {
             let asset = self.world.unique();
@@ -351,6 +361,7 @@ impl Player for Direct {
     fn reset(&self) {
         self.login.reset();
         let mut state = self.state();
+        state.threads.clear();
         state.metadata = true;
         state.token_seconds = own::TOKEN_S;
         state.ends.clear();

@@ -218,3 +218,32 @@ async fn a_profile_and_a_picture() {
     let (status, _) = peer.bytes(&format!("{url}0"), None).await;
     assert_eq!(status, 403);
 }
+
+#[tokio::test]
+async fn threads_hold_what_was_exchanged_for_both_logins() {
+    let peer = Peer::start().await;
+    peer.writes("instagram", ACCOUNT, PERSON, false).await;
+    for (number, token) in [linked(&peer).await, own(&peer).await].iter().enumerate() {
+        let path = "/v26.0/me/messages";
+        let answered = peer.post_as(token, path, message("Three left.")).await;
+        let list = "/v26.0/me/conversations?platform=instagram";
+        let threads = peer.get_as(token, list).await;
+        let thread = &threads.body["data"][0];
+        let newest = &thread["messages"]["data"][0]["id"];
+        assert_eq!(*newest, answered.body["message_id"]);
+        assert!(thread.get("message_count").is_none());
+        let id = thread["id"].as_str().expect("an id");
+        let fields = "fields=messages.limit(20)%7Bid%7D";
+        let whole = peer.get_as(token, &format!("/v26.0/{id}?{fields}")).await;
+        let lines = whole.body["messages"]["data"].as_array().expect("a list");
+        assert_eq!(lines.len(), number + 2);
+        assert_eq!(lines[0]["from"]["id"], ACCOUNT);
+        assert_eq!(lines[0]["to"]["data"][0]["id"], PERSON);
+        let first = &lines[number + 1];
+        assert_eq!(first["from"]["username"], "mira.quill");
+        assert_eq!(first["to"]["data"][0]["id"], ACCOUNT);
+        let edge = format!("/v26.0/{id}/messages?limit=1");
+        let first = peer.get_as(token, &edge).await;
+        assert_eq!(first.body["data"][0]["id"], *newest);
+    }
+}

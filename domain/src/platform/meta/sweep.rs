@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Class, GraphError, class, time_ms, url_as, wait};
 use crate::platform::call::{CallFailure, PollFlow, PollStep};
@@ -45,8 +45,12 @@ const THROTTLED: Duration = Duration::from_secs(300);
 /// What differs between Meta's products.
 #[derive(Clone, Copy, Debug)]
 pub struct Dialect {
+    /// Whose threads are listed; `None`: the account's, by its id.
+    pub owner: Option<&'static str>,
     /// The `platform` parameter of the list.
     pub platform: &'static str,
+    /// The fields of a thread in the list: its time, and `message_count` or its newest message.
+    pub thread_fields: &'static str,
     /// The fields of a message.
     pub message_fields: &'static str,
 }
@@ -91,7 +95,7 @@ enum Waiting {
 pub struct Sweep {
     app: App,
     token: Secret,
-    account: String,
+    owner: String,
     dialect: Dialect,
     cursor: Cursor,
     /// The newest threads of this sweep.
@@ -122,7 +126,7 @@ impl Sweep {
         Self {
             app: app.clone(),
             token: credentials.access_token.clone(),
-            account: credentials.route.clone(),
+            owner: dialect.owner.unwrap_or(&credentials.route).to_owned(),
             dialect,
             cursor,
             top: top.unwrap_or_default(),
@@ -139,8 +143,8 @@ impl Sweep {
         if let Some(thread) = self.changed.pop_front() {
             self.waiting = Waiting::Messages;
             let fields = self.dialect.message_fields;
-            let query = [("fields", fields), ("limit", MESSAGES_LIMIT)];
-            return self.call(&format!("{thread}/messages"), &query);
+            let fields = format!("messages.limit({MESSAGES_LIMIT}){{{fields}}}");
+            return self.call(&thread, &[("fields", &fields)]);
         }
         let Some(after) = self.after.clone() else {
             return self.done(None);
@@ -151,13 +155,13 @@ impl Sweep {
         self.waiting = Waiting::List;
         let mut query = vec![
             ("platform", self.dialect.platform),
-            ("fields", "id,updated_time,message_count"),
+            ("fields", self.dialect.thread_fields),
             ("limit", LIST_LIMIT),
         ];
         if !after.is_empty() {
             query.push(("after", &after));
         }
-        self.call(&format!("{}/conversations", self.account), &query)
+        self.call(&format!("{}/conversations", self.owner), &query)
     }
 
     fn call(&mut self, path: &str, query: &[(&str, &str)]) -> PollStep {
@@ -229,8 +233,15 @@ impl Thread {
         let id = wire::id(&raw["id"])?;
         // One without a time is looked at rather than missed.
         let updated_ms = time_ms(&raw["updated_time"]).unwrap_or(at_least);
-        let count = wire::count(&raw["message_count"]).unwrap_or_default();
-        let state = format!("{updated_ms}/{count}");
+        let newest = &raw["messages"]["data"][0]["id"];
+        let state = match newest.is_string() {
+            // Ids of messages are long, and a cursor has fifty of them.
+            true => wire::content_digest(newest),
+            false => wire::count(&raw["message_count"])
+                .unwrap_or_default()
+                .to_string(),
+        };
+        let state = format!("{updated_ms}/{state}");
         Some(Self {
             id,
             updated_ms,
@@ -250,7 +261,7 @@ impl PollFlow for Sweep {
         };
         let is_list = matches!(self.waiting, Waiting::List);
         self.waiting = Waiting::Nothing;
-        let body = match list(answer) {
+        let body = match body(answer) {
             Ok(body) => body,
             // A thread that is gone keeps nobody from the others.
             Err(CallFailure::Permanent { .. }) if !is_list => return self.go_on(),
@@ -260,25 +271,28 @@ impl PollFlow for Sweep {
             self.listed(&body);
             return self.go_on();
         }
-        PollStep::Keep(without_addresses(body))
+        match messages(body) {
+            Some(page) => PollStep::Keep(page),
+            None => self.go_on(),
+        }
     }
 }
 
-/// Graph puts the token into the addresses of the next pages. It does not belong into raw input.
-fn without_addresses(mut body: Value) -> Vec<u8> {
-    if let Some(fields) = body.as_object_mut() {
-        fields.remove("paging");
-    }
-    body.to_string().into_bytes()
+/// The messages of a thread, if Graph shows any. The addresses of the next pages stay behind: they
+/// have the token in them, which does not belong into raw input.
+fn messages(mut thread: Value) -> Option<Vec<u8>> {
+    let messages = thread["messages"]["data"].take();
+    let is_some = !wire::items(&messages).is_empty();
+    is_some.then(|| json!({ "data": messages }).to_string().into_bytes())
 }
 
-/// The list in an answer.
-fn list(answer: Result<HttpResponse, TransportError>) -> Result<Value, CallFailure> {
+/// The body of an answer that is a list of threads, or a thread.
+fn body(answer: Result<HttpResponse, TransportError>) -> Result<Value, CallFailure> {
     let answer = answer.map_err(|_| CallFailure::Backoff {
         reason: "Graph could not be reached".into(),
     })?;
     let body = answer.json();
-    if answer.is_success() && body["data"].is_array() {
+    if answer.is_success() && (body["data"].is_array() || body["id"].is_string()) {
         return Ok(body);
     }
     let Some(error) = GraphError::read(&answer) else {
@@ -309,8 +323,6 @@ fn throttled(answer: &HttpResponse, reason: String) -> CallFailure {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     const NOW: i64 = 1_791_201_600;
@@ -326,8 +338,10 @@ mod tests {
     impl Graph {
         fn answer(&self, url: &str) -> Value {
             let url = url::Url::parse(url).unwrap();
-            if url.path().ends_with("/messages") {
-                return json!({"data": [{"id": url.path()}], "paging": {"next": "https://g/?access_token=secret"}});
+            if !url.path().ends_with("/conversations") {
+                let paging = json!({"next": "https://g/?access_token=secret"});
+                let messages = json!({"data": [{"id": url.path()}], "paging": paging});
+                return json!({"id": "t", "messages": messages});
             }
             let query: BTreeMap<_, _> = url.query_pairs().collect();
             let start: usize = query.get("after").map_or(0, |it| it.parse().unwrap());
@@ -364,7 +378,7 @@ mod tests {
                         assert!(!text.contains("secret"), "{text}");
                         let body: Value = serde_json::from_str(&text).unwrap();
                         let path = body["data"][0]["id"].as_str().unwrap().to_owned();
-                        fetched.push(path.rsplit('/').nth(1).unwrap().to_owned());
+                        fetched.push(path.rsplit('/').next().unwrap().to_owned());
                     }
                     PollStep::Done { cursor } => return (fetched, calls, cursor),
                     PollStep::Failed(failure) => panic!("{failure:?}"),
@@ -375,7 +389,9 @@ mod tests {
 
     fn sweep(cursor: Option<&Value>) -> Sweep {
         let dialect = Dialect {
+            owner: None,
             platform: "messenger",
+            thread_fields: "id",
             message_fields: "id",
         };
         let app = App {
@@ -448,6 +464,31 @@ mod tests {
         let (_, _, settled) = graph.poll(Some(&next));
         let (some, _, same) = graph.poll(Some(&settled));
         assert_eq!((some.len(), same), (0, settled));
+    }
+
+    #[test]
+    fn a_newest_message_tells_of_a_change_within_a_second_and_an_empty_thread_is_passed_by() {
+        let state = |newest: &str| {
+            let messages = json!({"data": [{"id": newest}]});
+            let raw = json!({"id": "t", "updated_time": time(-5), "messages": messages});
+            Thread::read(&raw, 0).unwrap().state
+        };
+        assert_eq!(state("aWdf1"), state("aWdf1"));
+        assert_ne!(state("aWdf1"), state("aWdf2"));
+        assert_eq!(updated_ms(&state("aWdf1")), Some((NOW - 5) * 1000));
+        let ok = |body: Value| {
+            Some(Ok(HttpResponse {
+                status: 200,
+                body: body.to_string().into_bytes(),
+                ..HttpResponse::default()
+            }))
+        };
+        let mut poll = sweep(None);
+        poll.next(None);
+        let list = json!({"data": [{"id": "t", "updated_time": time(-5)}]});
+        assert!(matches!(poll.next(ok(list)), PollStep::Call(_)));
+        let step = poll.next(ok(json!({"id": "t"})));
+        assert!(matches!(step, PollStep::Done { .. }), "{step:?}");
     }
 
     #[test]

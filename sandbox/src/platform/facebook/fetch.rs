@@ -1,59 +1,14 @@
 //! Reading: subscriptions, profiles, threads. Threads hold exactly what was exchanged here.
 
-use std::collections::VecDeque;
-
 use axum::http::Method;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use super::{Messenger, graph};
 use crate::call::Call;
+use crate::platform::graph::threads::{Line, graph_time, page_of};
 use crate::platform::graph::{Answer, GraphError, Kind, Token};
 use crate::sign::hmac_hex;
-
-/// Details are served for the most recent messages of a thread only, so no more are kept.
-const LINES_MAX: usize = 20;
-/// Entries in a list when the caller does not say.
-const LIST_DEFAULT: usize = 25;
-
-/// Page id and page-scoped user id: what makes a thread.
-pub(super) type ThreadKey = (String, String);
-
-/// One message of a thread.
-#[derive(Clone)]
-pub(super) struct Line {
-    mid: String,
-    text: String,
-    by_page: bool,
-    at: DateTime<Utc>,
-}
-
-/// What a Page and a person have exchanged, newest first.
-#[derive(Default)]
-pub(super) struct Thread {
-    lines: VecDeque<Line>,
-    ever: usize,
-}
-
-impl Line {
-    /// The person wrote.
-    pub(super) fn from_person(mid: &str, text: &str) -> Self {
-        Self {
-            mid: mid.to_owned(),
-            text: text.to_owned(),
-            by_page: false,
-            at: Utc::now(),
-        }
-    }
-
-    /// The Page wrote.
-    pub(super) fn from_page(mid: &str, text: &str) -> Self {
-        Self {
-            by_page: true,
-            ..Self::from_person(mid, text)
-        }
-    }
-}
 
 impl Messenger {
     /// Adds a message to its thread.
@@ -63,9 +18,7 @@ impl Messenger {
             .threads
             .entry((page.to_owned(), psid.to_owned()))
             .or_default();
-        thread.lines.push_front(line);
-        thread.lines.truncate(LINES_MAX);
-        thread.ever += 1;
+        thread.push(line);
     }
 
     /// A Page's subscription to webhooks.
@@ -219,24 +172,4 @@ impl Messenger {
         let number = u64::from_str_radix(&digest[..14], 16).unwrap_or_default();
         format!("t_{number}")
     }
-}
-
-/// The part of a list that was asked for. A cursor is simply how many entries came before.
-fn page_of(entries: Vec<Value>, call: &Call) -> Value {
-    let number = |name: &str| call.param(name).and_then(|text| text.parse::<usize>().ok());
-    let limit = number("limit").unwrap_or(LIST_DEFAULT).max(1);
-    let start = number("after").unwrap_or(0).min(entries.len());
-    let end = start.saturating_add(limit).min(entries.len());
-    let mut paging = json!({
-        "cursors": {"before": start.to_string(), "after": end.to_string()},
-    });
-    if end < entries.len() {
-        paging["next"] = call.url_with("after", &end.to_string()).into();
-    }
-    json!({"data": entries[start..end], "paging": paging})
-}
-
-/// Graph's own time format: no colon in the offset.
-fn graph_time(at: DateTime<Utc>) -> String {
-    at.format("%Y-%m-%dT%H:%M:%S+0000").to_string()
 }

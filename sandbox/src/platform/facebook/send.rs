@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{HANG, Messenger, NAME, fetch};
+use super::{HANG, Messenger, NAME};
 use crate::call::{Call, text};
 use crate::faults::{Fault, Op};
 use crate::ledger::{Sent, now};
@@ -109,7 +109,7 @@ impl Messenger {
         self.remember(
             &draft.page,
             &draft.psid,
-            fetch::Line::from_page(&mid, &draft.text),
+            graph::threads::Line::from_page(&mid, &draft.text),
         );
         self.world.ledger.accept(Sent {
             platform: NAME,

@@ -9,6 +9,7 @@ use super::{Direct, HANG, NAME};
 use crate::call::{Call, text};
 use crate::faults::{Fault, Op};
 use crate::ledger::{Sent, now};
+use crate::platform::graph::threads::Line;
 use crate::platform::graph::{self, Answer, GraphError, Product};
 use crate::world::now_ms;
 
@@ -81,6 +82,8 @@ impl Direct {
     /// From here on the message exists. The echo and the receipt follow by themselves.
     fn accept(self: &Arc<Self>, draft: Draft, echo_after: Duration) -> String {
         let mid = self.new_mid();
+        let line = Line::from_page(&mid, &draft.text);
+        self.remember(&draft.account, &draft.person, line);
         self.world.ledger.accept(Sent {
             platform: NAME,
             account: draft.account.clone(),

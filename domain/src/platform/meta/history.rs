@@ -1,13 +1,16 @@
-//! From a page of Graph's message history to facts, to fill what webhooks missed.
+//! From a page of Graph's message history to facts, to fill what webhooks missed: Messenger's and
+//! Instagram's.
 //!
 //! Graph's message ids are the webhooks' ids, so both give the same facts. A list does not say
-//! which side is the Page; only people carry an address made of their page-scoped id, and where
-//! that does not tell the sides apart the message stays unknown rather than turned around.
+//! which side is ours: the product knows, and where it cannot tell the sides apart the message
+//! stays unknown rather than turned around. User names are not taken for names: they change, and
+//! who has none yet is asked for by the profile.
 
 use serde_json::{Value, json};
 
+use super::time_ms;
 use crate::platform::fact::{ContentKind, Direction, Fact, FactKind, Media};
-use crate::platform::{meta, wire};
+use crate::platform::wire;
 
 /// The messages of a conversation, of several, or of a page of messages; `None` when the body is
 /// nothing of the kind.
@@ -23,12 +26,12 @@ pub fn messages(body: &Value) -> Option<Vec<&Value>> {
     )
 }
 
-/// Reads one message.
-pub fn read(raw: &Value) -> Fact {
-    message(raw).unwrap_or_else(|| wire::unknown(None, raw))
+/// Reads one message. `is_person` tells the other side from ours.
+pub fn read(raw: &Value, is_person: impl Fn(&Value) -> bool) -> Fact {
+    message(raw, is_person).unwrap_or_else(|| wire::unknown(None, raw))
 }
 
-fn message(raw: &Value) -> Option<Fact> {
+fn message(raw: &Value, is_person: impl Fn(&Value) -> bool) -> Option<Fact> {
     let mid = wire::id(&raw["id"])?;
     let (from, to) = (&raw["from"], &raw["to"]["data"][0]);
     let (from_id, to_id) = (wire::id(&from["id"])?, wire::id(&to["id"])?);
@@ -56,18 +59,10 @@ fn message(raw: &Value) -> Option<Fact> {
     fact.direction = Some(direction);
     fact.dedup = mid.clone();
     fact.message_id = Some(mid);
-    fact.ts_ms = meta::time_ms(&raw["created_time"]);
+    fact.ts_ms = time_ms(&raw["created_time"]);
     fact.reply_to = wire::id(&raw["reply_to"]["mid"]).or_else(|| wire::id(&raw["reply_to"]["id"]));
     set_content(raw, &mut fact);
     Some(fact)
-}
-
-/// Graph gives people an address at Facebook that starts with their id.
-fn is_person(party: &Value) -> bool {
-    let address = party["email"]
-        .as_str()
-        .and_then(|email| email.strip_suffix("@facebook.com"));
-    address.is_some() && address == wire::id(&party["id"]).as_deref()
 }
 
 fn set_content(raw: &Value, fact: &mut Fact) {
@@ -88,10 +83,33 @@ fn set_content(raw: &Value, fact: &mut Fact) {
             json!({ "url": link["link"], "title": link["name"] }),
         );
     }
+    set_story(&raw["story"], fact);
     let text = fact.text.as_ref().map(|_| ContentKind::Text);
     let share = fact.detail.get("link").map(|_| ContentKind::Share);
     let first = fact.media.first().and_then(|media| media.kind);
-    fact.content = first.or(text).or(share).or(Some(ContentKind::Unsupported));
+    fact.content = match raw["is_unsupported"] {
+        Value::Bool(true) => Some(ContentKind::Unsupported),
+        _ => first.or(text).or(share).or(Some(ContentKind::Unsupported)),
+    };
+}
+
+/// The story that is answered, or that mentions us, in the words of the webhooks.
+fn set_story(story: &Value, fact: &mut Fact) {
+    let (reply, mention) = (&story["reply_to"], &story["mention"]);
+    if reply.is_object() {
+        let story = json!({ "id": reply["id"], "url": reply["link"] });
+        fact.detail.insert("reply_to_story".into(), story);
+    }
+    if mention.is_object() {
+        let share = json!({ "type": "story_mention", "id": mention["id"], "url": null,
+            "title": null });
+        fact.detail.insert("share".into(), share);
+        fact.media.push(Media {
+            kind: Some(ContentKind::Share),
+            url: wire::filled(&mention["link"]),
+            ..Media::default()
+        });
+    }
 }
 
 fn medium(attachment: &Value) -> Media {
@@ -100,6 +118,9 @@ fn medium(attachment: &Value) -> Media {
         Some("image") => ContentKind::Image,
         Some("video") => ContentKind::Video,
         Some("audio") => ContentKind::Audio,
+        // Instagram need not say the type.
+        None if attachment["image_data"].is_object() => ContentKind::Image,
+        None if attachment["video_data"].is_object() => ContentKind::Video,
         _ => ContentKind::File,
     };
     let urls = [
@@ -115,77 +136,5 @@ fn medium(attachment: &Value) -> Media {
         name: wire::filled(&attachment["name"]),
         size: wire::count(&attachment["size"]),
         ..Media::default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::webhook;
-    use super::*;
-
-    fn person() -> Value {
-        json!({"name": "Mira Q", "email": "7214@facebook.com", "id": "7214"})
-    }
-
-    fn page() -> Value {
-        json!({"name": "Teapots", "id": "1048"})
-    }
-
-    fn list(from: Value, to: Value) -> Value {
-        json!({"data": [{"id": "m_1", "created_time": "2026-10-05T12:00:00+0000", "from": from,
-            "to": {"data": [to]}, "message": "Hi"}], "paging": {}})
-    }
-
-    #[test]
-    fn both_directions() {
-        let fact = webhook::read("", &list(person(), page())).remove(0);
-        assert_eq!(fact.kind, FactKind::MessageReceived);
-        assert_eq!(fact.conversation.as_deref(), Some("1048:7214"));
-        assert_eq!(fact.sender_name.as_deref(), Some("Mira Q"));
-        assert_eq!(fact.ts_ms, Some(1_791_201_600_000));
-        assert_eq!(
-            (fact.content, fact.text.as_deref()),
-            (Some(ContentKind::Text), Some("Hi"))
-        );
-        let fact = webhook::read("", &list(page(), person())).remove(0);
-        assert_eq!(fact.kind, FactKind::MessageEchoed);
-        assert_eq!(fact.conversation.as_deref(), Some("1048:7214"));
-        assert_eq!(fact.thread_name.as_deref(), Some("Mira Q"));
-    }
-
-    #[test]
-    fn a_conversation_and_a_list_of_them() {
-        let conversation = json!({"id": "t_1", "messages": list(person(), page())});
-        assert_eq!(
-            webhook::read("", &conversation)[0].message_id.as_deref(),
-            Some("m_1")
-        );
-        let several = json!({"data": [conversation.clone(), conversation]});
-        assert_eq!(webhook::read("", &several).len(), 2);
-    }
-
-    #[test]
-    fn sides_nobody_can_tell_apart_stay_unknown() {
-        for (from, to) in [(page(), page()), (person(), person()), (json!({}), page())] {
-            assert_eq!(
-                webhook::read("", &list(from, to))[0].kind,
-                FactKind::Unknown
-            );
-        }
-    }
-
-    #[test]
-    fn media() {
-        let mut body = list(person(), page());
-        body["data"][0]["message"] = "".into();
-        body["data"][0]["attachments"] = json!({"data": [{"id": "9", "mime_type": "image/jpeg",
-            "name": "a.jpg", "size": 123, "image_data": {"url": "https://a.example"}}]});
-        let fact = webhook::read("", &body).remove(0);
-        assert_eq!(
-            (fact.content, &fact.text),
-            (Some(ContentKind::Image), &None)
-        );
-        assert_eq!(fact.media[0].url.as_deref(), Some("https://a.example"));
-        assert_eq!(fact.media[0].size, Some(123));
     }
 }
