@@ -10,6 +10,8 @@ mod facebook;
 mod mutation;
 #[path = "golden/telegram.rs"]
 mod telegram;
+#[path = "golden/telegram_user.rs"]
+mod telegram_user;
 #[path = "golden/vectors.rs"]
 mod vectors;
 
