@@ -33,6 +33,7 @@ mod retention;
 mod schedule;
 mod seals;
 mod sessions;
+mod telegram;
 mod together;
 mod transaction;
 mod unknown_outcome;
