@@ -16,6 +16,8 @@ mod mutation;
 mod teams;
 #[path = "golden/telegram.rs"]
 mod telegram;
+#[path = "golden/telegram_user.rs"]
+mod telegram_user;
 #[path = "golden/twitter.rs"]
 mod twitter;
 #[path = "golden/vectors.rs"]

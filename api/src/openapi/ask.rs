@@ -77,7 +77,7 @@ pub struct TelegramPhone {
 /// The code Telegram sent.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
-pub struct TelegramCode {
+pub struct TelegramLogin {
     /// The number the code was asked for with.
     #[schema(min_length = 5, max_length = 64)]
     pub phone_number: String,

@@ -100,7 +100,7 @@ async fn phone(
     description = "Answers `needPassword` for an account with a cloud password; the same fields with \
         `password` then complete the login, and the code is not redeemed again.",
     security(("bearer" = [])),
-    request_body = ask::TelegramCode,
+    request_body = ask::TelegramLogin,
     responses(
         (status = 200, description = "Signed in, or the password is needed",
             body = answer::TelegramSignedIn),

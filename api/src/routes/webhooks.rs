@@ -60,9 +60,8 @@ pub fn routes() -> OpenApiRouter<Api> {
         (status = 403, description = "It is not our word", body = schema::WebhookRefusal),
         (
             status = 404,
-            description = "The hub has no such platform (`NOT_FOUND`), or the question is for \
+            description = "`NOT_FOUND`: the hub has no such platform, or the question is for \
                 another app",
-            body = schema::WebhookRefusal,
         ),
         (status = 503, description = "The secret is not configured", body = schema::WebhookRefusal),
         (status = 405, description = "`METHOD_NOT_ALLOWED`: the platform has no such handshake"),
@@ -93,8 +92,10 @@ fn shake(platform: Platform, handshake: Handshake) -> Response {
         Handshake::Json(proof) => ([(CONTENT_TYPE, "application/json")], proof).into_response(),
         Handshake::Failed(status, error) => {
             refused(platform, "handshake");
-            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
-            failure(status, error)
+            match StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST) {
+                StatusCode::NOT_FOUND => Problem::nowhere().into_response(),
+                status => failure(status, error),
+            }
         }
         Handshake::Refused => {
             refused(platform, "verify_token");

@@ -23,6 +23,8 @@ pub enum Errors {
     WithMessage,
     /// Flat, but for 401 and 429.
     FlatList,
+    /// Flat in any case.
+    Telegram,
     /// Flat beside `success`, but for what surrounds every route, 401 and 429.
     Debug,
     /// Flat when the hub failed.
@@ -109,7 +111,10 @@ impl Route {
 
     /// Its address, with this for the id and Facebook for the platform.
     pub fn at(&self, id: impl Display) -> String {
-        let path = self.path.replace("{platform}", "facebook");
+        let path = self
+            .path
+            .replace("{platform}", "facebook")
+            .replace("{chat}", "777");
         path.replace("{id}", &id.to_string())
     }
 
@@ -200,6 +205,14 @@ pub const ROUTES: &[Route] = &[
     token("POST", "/api/debug/polling/{id}").errors(Errors::Debug).id(Id::Account, 404, "ACCOUNT_NOT_FOUND"),
     token("GET", "/api/debug/polling/stats").errors(Errors::Debug),
     token("GET", "/api/debug/instagram-config").errors(Errors::Debug),
+
+    token("POST", "/api/telegram/auth/phone").reads(Reads::Object(&[field("phoneNumber", "+15551234567")])).errors(Errors::Telegram),
+    token("POST", "/api/telegram/auth/verify").reads(Reads::Object(&[field("phoneNumber", "+15551234567"), field("phoneCode", "1"), field("phoneCodeHash", "x")])).errors(Errors::Telegram),
+    token("GET", "/api/telegram/{id}/dialogs").errors(Errors::Telegram).id(Id::Account, 404, "ACCOUNT_NOT_FOUND"),
+    token("GET", "/api/telegram/{id}/messages/{chat}").errors(Errors::Telegram).id(Id::Account, 404, "ACCOUNT_NOT_FOUND"),
+    token("POST", "/api/telegram/{id}/send/{chat}").reads(Reads::Object(&[field("text", "hi")])).errors(Errors::Telegram).id(Id::Account, 404, "ACCOUNT_NOT_FOUND"),
+    token("POST", "/api/telegram/{id}/sync").errors(Errors::Telegram).id(Id::Account, 404, "ACCOUNT_NOT_FOUND"),
+    token("POST", "/api/telegram/{id}/reset").errors(Errors::Telegram).id(Id::Account, 404, "ACCOUNT_NOT_FOUND"),
 
     open("GET", "/ws/messages"),
     open("GET", "/socket.io").errors(Errors::EngineIo),

@@ -161,7 +161,7 @@ async fn ids_in_paths_are_uuids_and_platforms_are_known() {
         }
     }
     // One that is known and that this hub is not registered with.
-    let path = "/api/oauth/connect/whatsapp";
+    let path = "/api/oauth/connect/teams";
     let answer = world.hub.get(&world.ann, path).await;
     assert_eq!((answer.status, answer.code()), (500, "CONNECTION_FAILED"));
     assert!(answer.body["error"]["message"].as_str().unwrap().len() > 10);

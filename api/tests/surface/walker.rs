@@ -115,6 +115,7 @@ pub fn check_form(route: &Route, place: &str, answer: &Answer) -> String {
     let is_own = !matches!(answer.status, 404 | 405);
     let is_flat = match route.errors {
         Errors::FlatList => is_own && !matches!(answer.status, 401 | 429),
+        Errors::Telegram => !answer.body["error"].is_object(),
         Errors::Debug => answer.body["success"].is_boolean(),
         Errors::FlatFailures => answer.status >= 500,
         Errors::Webhook => is_own,
@@ -135,6 +136,9 @@ pub fn check_form(route: &Route, place: &str, answer: &Answer) -> String {
     }
     if route.errors == Errors::Debug && is_own && !matches!(answer.status, 401 | 429) {
         assert_eq!(answer.body["success"], false, "{place}: {}", answer.text);
+    }
+    if route.errors == Errors::Telegram && is_own {
+        assert!(error.is_string(), "{place}: {}", answer.text);
     }
     if is_flat {
         return answer.flat_code().to_owned();

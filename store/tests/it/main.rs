@@ -35,6 +35,7 @@ mod schedule;
 mod seals;
 mod sessions;
 mod subscriptions;
+mod telegram;
 mod together;
 mod transaction;
 mod unknown_outcome;
