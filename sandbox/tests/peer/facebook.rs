@@ -61,7 +61,9 @@ async fn a_persons_pages_are_listed_by_id_as_well() {
     let path = format!("/v26.0/{}/accounts", me.as_str().unwrap());
     let pages = peer.get_as(token, &path).await;
     assert_eq!(pages.body["data"][0]["id"], PAGE);
-    let strangers = peer.get_as(token, "/v26.0/10158000000000002/accounts").await;
+    let strangers = peer
+        .get_as(token, "/v26.0/10158000000000002/accounts")
+        .await;
     assert_eq!(strangers.status, 400);
 }
 
