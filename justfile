@@ -48,6 +48,10 @@ bench *arguments:
 fuzz-api *arguments:
     .ci/fuzz-api {{ arguments }}
 
+# Hold sandbox and hub against software of others; needs PyPI and npm: `just certify telegram live`.
+certify *checks:
+    .ci/certify {{ checks }}
+
 # What the hub makes of a platform's raw body: `just translate telegram body.json`.
 translate platform file:
     cargo run --quiet -- translate {{ platform }} {{ file }}

@@ -20,6 +20,8 @@ use crate::serve::Sandbox;
 const WRITES_EVERY_S: (u64, u64) = (20, 40);
 /// The first one comes sooner: somebody is watching an empty screen.
 const FIRST_AFTER_S: (u64, u64) = (3, 6);
+/// After a message no webhook tells of.
+const OTHERS_AFTER: Duration = Duration::from_millis(500);
 /// Seconds somebody takes to answer: at least, and less than.
 const ANSWERS_AFTER_S: (u64, u64) = (3, 9);
 /// How often somebody answers at all.
@@ -198,8 +200,12 @@ async fn live(sandbox: Sandbox) {
                 let index = pick(&mut dice);
                 let customer = &CUSTOMERS[index];
                 let said = &mut progress[index].0;
-                say(&sandbox, customer, customer.opens[*said % customer.opens.len()]).await;
+                let told = say(&sandbox, customer, customer.opens[*said % customer.opens.len()]).await;
                 *said += 1;
+                if !told {
+                    // It waits to be fetched; somebody else is heard of meanwhile.
+                    next = Instant::now() + OTHERS_AFTER;
+                }
             }
             heard = news.recv() => match heard {
                 Ok(sent) => answer(&sandbox, &sent, &mut dice, &mut progress),
@@ -227,16 +233,17 @@ fn answer(sandbox: &Sandbox, sent: &Sent, dice: &mut Dice, progress: &mut Progre
     let (pause, sandbox) = (seconds(dice, ANSWERS_AFTER_S), sandbox.clone());
     tokio::spawn(async move {
         tokio::select! {
-            () = tokio::time::sleep(pause) => say(&sandbox, customer, reply).await,
+            () = tokio::time::sleep(pause) => { say(&sandbox, customer, reply).await; }
             () = sandbox.world.stop.cancelled() => {}
         }
     });
 }
 
-async fn say(sandbox: &Sandbox, customer: &Customer, text: &str) {
+/// Whether a webhook told the hub, or tried to.
+async fn say(sandbox: &Sandbox, customer: &Customer, text: &str) -> bool {
     let plays = |player: &&Arc<dyn Player>| player.name() == customer.platform;
     let Some(player) = sandbox.players.iter().find(plays) else {
-        return;
+        return false;
     };
     let incoming = Incoming {
         account: Some(player.shop()),
@@ -246,12 +253,17 @@ async fn say(sandbox: &Sandbox, customer: &Customer, text: &str) {
         picture: false,
     };
     match player.write(&incoming) {
-        Ok(written) => {
-            if let Some(webhook) = written.webhook {
+        Ok(written) => match written.webhook {
+            Some(webhook) => {
                 sandbox.world.deliver(webhook, 1).await;
+                true
             }
+            None => false,
+        },
+        Err(error) => {
+            tracing::warn!(error, "a scripted customer could not write");
+            false
         }
-        Err(error) => tracing::warn!(error, "a scripted customer could not write"),
     }
 }
 

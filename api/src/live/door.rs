@@ -88,8 +88,9 @@ struct SocketIoQuery {
     path = "/socket.io",
     tag = "Real time",
     summary = "Open a Socket.IO connection",
-    description = "Engine.IO 4 over WebSocket; there is no polling, so every POST is refused. The \
-        access token goes into the `auth` of the Socket.IO connect packet.",
+    description = "Engine.IO 4 over WebSocket; there is no polling, so every POST is refused. \
+        Emit `authenticate` with `{\"token\": access token}` within ten seconds; `authenticated` \
+        or `auth_error` is the answer.",
     params(
         ("EIO" = inline(Option<String>), Query, description = "`4`"),
         ("transport" = inline(Option<String>), Query, description = "`websocket`"),

@@ -54,7 +54,7 @@ const HANG: Duration = Duration::from_secs(60);
 #[derive(Default)]
 struct Memory {
     /// Page id to subscribed fields.
-    subscriptions: BTreeMap<String, String>,
+    subscriptions: BTreeMap<String, Vec<String>>,
     /// Page-scoped user id to name.
     people: BTreeMap<String, String>,
     threads: BTreeMap<graph::threads::ThreadKey, graph::threads::Thread>,
@@ -155,7 +155,7 @@ impl Messenger {
             (&Method::GET, ["debug_token"]) => self
                 .login
                 .debug_token(call, &SCOPES, |token| token.page.clone()),
-            (&Method::GET, ["me", "accounts"]) => self.accounts(call),
+            (&Method::GET, [node, "accounts"]) if self.login.is_person(node) => self.accounts(call),
             (&Method::DELETE, [_, "permissions"]) => self.login.revoke(call),
             (_, [page, "subscribed_apps"]) => self.subscribed_apps(call, method, page),
             (&Method::POST, [node, "messages"]) => self.send(call, node).await,

@@ -167,7 +167,7 @@ impl Direct {
             (&Method::GET, ["debug_token"]) => self
                 .login
                 .debug_token(call, &SCOPES, |token| page_of(&token.page)),
-            (&Method::GET, ["me", "accounts"]) => self.accounts(call),
+            (&Method::GET, [node, "accounts"]) if self.login.is_person(node) => self.accounts(call),
             (&Method::DELETE, [_, "permissions"]) => self.login.revoke(call),
             (_, [node, "subscribed_apps"]) => self.subscribed_apps(call, method, node),
             (&Method::POST, [node, "messages"]) => self.send(call, node).await,

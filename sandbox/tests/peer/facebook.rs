@@ -37,11 +37,34 @@ async fn oauth_round_trip_gives_a_page_token() {
     assert_eq!(subscribed.body, json!({"success": true}));
     let listed = peer.get_as(&token, &apps).await.body["data"][0]["subscribed_fields"].clone();
     assert_eq!(listed, json!(["messages", "message_echoes"]));
+    // Graph takes a list as JSON too; its SDKs write it so.
+    let fields = encoded(r#"["messages","message_reads"]"#);
+    let path = format!("{apps}?subscribed_fields={fields}");
+    peer.post_as(&token, &path, json!({})).await;
+    let listed = peer.get_as(&token, &apps).await.body["data"][0]["subscribed_fields"].clone();
+    assert_eq!(listed, json!(["messages", "message_reads"]));
     assert_eq!(
         peer.delete_as(&token, &apps).await.body,
         json!({"success": true})
     );
     assert_eq!(peer.get_as(&token, &apps).await.body["data"], json!([]));
+}
+
+/// Meta's SDK resolves `me` first and then asks by the id.
+#[tokio::test]
+async fn a_persons_pages_are_listed_by_id_as_well() {
+    let peer = Peer::start().await;
+    let code = value_of(&peer.dialog("").await, "code");
+    let answer = peer.exchange_code(&code, REDIRECT).await;
+    let token = answer.body["access_token"].as_str().unwrap();
+    let me = peer.get_as(token, "/v26.0/me").await.body["id"].clone();
+    let path = format!("/v26.0/{}/accounts", me.as_str().unwrap());
+    let pages = peer.get_as(token, &path).await;
+    assert_eq!(pages.body["data"][0]["id"], PAGE);
+    let strangers = peer
+        .get_as(token, "/v26.0/10158000000000002/accounts")
+        .await;
+    assert_eq!(strangers.status, 400);
 }
 
 #[tokio::test]

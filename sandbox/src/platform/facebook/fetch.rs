@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use super::{Messenger, graph};
-use crate::call::Call;
+use crate::call::{Call, text};
 use crate::platform::graph::threads::{Line, graph_time, page_of};
 use crate::platform::graph::{Answer, GraphError, Kind, Token};
 use crate::sign::hmac_hex;
@@ -27,8 +27,9 @@ impl Messenger {
         let mut state = self.state();
         let body = match *method {
             Method::POST => {
-                let fields = call.param("subscribed_fields").unwrap_or_default();
-                state.subscriptions.insert(page.to_owned(), fields);
+                state
+                    .subscriptions
+                    .insert(page.to_owned(), listed(call, "subscribed_fields"));
                 json!({"success": true})
             }
             Method::DELETE => {
@@ -40,7 +41,6 @@ impl Messenger {
                     .subscriptions
                     .get(page)
                     .map(|fields| {
-                        let fields: Vec<&str> = fields.split(',').collect();
                         json!({"id": self.login.app_id, "name": "Hub", "subscribed_fields": fields})
                     })
                     .into_iter()
@@ -171,5 +171,18 @@ impl Messenger {
         );
         let number = u64::from_str_radix(&digest[..14], 16).unwrap_or_default();
         format!("t_{number}")
+    }
+}
+
+/// A parameter that is a list: as JSON, or with commas.
+fn listed(call: &Call, name: &str) -> Vec<String> {
+    match call.value(name) {
+        Some(Value::Array(items)) => items.iter().filter_map(text).collect(),
+        _ => call
+            .param(name)
+            .unwrap_or_default()
+            .split(',')
+            .map(str::to_owned)
+            .collect(),
     }
 }

@@ -410,6 +410,11 @@ impl Login {
         json!({"id": PERSON.0, "name": PERSON.1})
     }
 
+    /// Whether a node is the person who connected: by their id, or as whoever the token is of.
+    pub(in crate::platform) fn is_person(&self, node: &str) -> bool {
+        node == "me" || node == PERSON.0
+    }
+
     /// Takes the person's agreement back. Only this one: another person's agreement for the same
     /// Page goes on.
     pub(in crate::platform) fn revoke(&self, call: &Call) -> Answer {
