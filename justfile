@@ -48,6 +48,11 @@ bench *arguments:
 fuzz-api *arguments:
     .ci/fuzz-api {{ arguments }}
 
+# Feed what reads foreign bytes with ever stranger ones, each target for a while; needs cargo-fuzz 0.13
+# and a C++ compiler, but no nightly Rust. `just fuzz 600 telegram`: one target, ten minutes.
+fuzz seconds="7" *targets:
+    .ci/fuzz {{ seconds }} {{ targets }}
+
 # What the hub makes of a platform's raw body: `just translate telegram body.json`.
 translate platform file:
     cargo run --quiet -- translate {{ platform }} {{ file }}

@@ -71,7 +71,10 @@ fn webhook(adapter: &dyn Adapter, app: &App, data: &[u8]) {
         .iter()
         .map(|name| ((*name).to_owned(), given.clone()))
         .collect();
-    assert!(adapter.verify(app, &[], data).is_err(), "nothing was signed");
+    assert!(
+        adapter.verify(app, &[], data).is_err(),
+        "nothing was signed"
+    );
     assert!(given == app.webhook_secret.expose() || adapter.verify(app, &forged, data).is_err());
     let route = adapter.route(app, data);
     let facts = read(adapter, app, None, data);
@@ -116,7 +119,13 @@ fn handshake(adapter: &dyn Adapter, app: &App, data: &[u8]) {
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
     let _ = adapter.handshake(app, &query);
-    let named = ["hub.mode", "hub.verify_token", "hub.challenge", "crc_token", "challengeCode"];
+    let named = [
+        "hub.mode",
+        "hub.verify_token",
+        "hub.challenge",
+        "crc_token",
+        "challengeCode",
+    ];
     let query: Vec<_> = named
         .iter()
         .map(|name| ((*name).to_owned(), given.clone().into_owned()))
