@@ -297,7 +297,11 @@ impl Hub {
             to: String,
             text: String,
         }
-        let url = format!("{}/control/sent?platform={}", self.sandbox, Platform::Telegram);
+        let url = format!(
+            "{}/control/sent?platform={}",
+            self.sandbox,
+            Platform::Telegram
+        );
         let body = reqwest::get(url).await?.bytes().await?;
         let taken: Taken = serde_json::from_slice(&body)?;
         ensure!(
@@ -310,7 +314,9 @@ impl Hub {
             texts.push(&message.text);
         }
         for line in &self.lines {
-            let texts = of_threads.remove(line.at.thread.as_str()).unwrap_or_default();
+            let texts = of_threads
+                .remove(line.at.thread.as_str())
+                .unwrap_or_default();
             line.compare(&texts)?;
         }
         ensure!(of_threads.is_empty(), "somebody got what nobody sent");
