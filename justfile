@@ -40,7 +40,7 @@ api:
 worker:
     cargo run -- worker
 
-# How fast it is on this machine, next to a peer: `just bench append`, ingest, replay, query or sockets.
+# How fast it is on this machine, next to a peer: `just bench append`, ingest, send, replay, query or sockets.
 bench *arguments:
     cargo run --release -- bench {{ arguments }}
 
@@ -51,6 +51,11 @@ fuzz-api *arguments:
 # Hold sandbox and hub against software of others; needs PyPI and npm: `just certify telegram live`.
 certify *checks:
     .ci/certify {{ checks }}
+
+# Feed what reads foreign bytes with ever stranger ones, each target for a while; needs cargo-fuzz 0.13
+# and a C++ compiler, but no nightly Rust. `just fuzz 600 telegram`: one target, ten minutes.
+fuzz seconds="7" *targets:
+    .ci/fuzz {{ seconds }} {{ targets }}
 
 # What the hub makes of a platform's raw body: `just translate telegram body.json`.
 translate platform file:

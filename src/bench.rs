@@ -12,6 +12,7 @@ mod ingest;
 mod load;
 mod query;
 mod replay;
+mod send;
 mod sockets;
 
 use anyhow::Result;
@@ -121,6 +122,7 @@ pub fn run(which: Bench, wishes: &BenchWishes) -> Result<()> {
         let outcome = match which {
             Bench::Append => append::run(&ground, wishes, &mut report).await,
             Bench::Ingest => ingest::run(&ground, wishes, &mut report).await,
+            Bench::Send => send::run(&ground, wishes, &mut report).await,
             Bench::Replay => replay::run(&ground, wishes, &mut report).await,
             Bench::Query => query::run(&ground, wishes, &mut report).await,
             Bench::Sockets => sockets::run(&ground, wishes, &mut report).await,

@@ -268,6 +268,8 @@ pub enum Bench {
     Append,
     /// Signed webhooks over HTTP, and until they are seen in the inbox.
     Ingest,
+    /// Messages from accepted to taken by a played platform, next to jobs that do nothing.
+    Send,
     /// Read models folded from the log, next to reading it raw.
     Replay,
     /// The inbox read with few and with many conversations in it.

@@ -131,3 +131,13 @@ pub async fn seen(pool: &PgPool, ids: &[(Shard, MessageId)]) -> Result<HashSet<M
     .await?;
     Ok(seen.into_iter().map(MessageId).collect())
 }
+
+/// Jobs that are left in a queue.
+pub async fn jobs(pool: &PgPool, queue: &str) -> Result<i64> {
+    Ok(
+        sqlx::query_scalar("SELECT count(*) FROM jobs WHERE queue = $1")
+            .bind(queue)
+            .fetch_one(pool)
+            .await?,
+    )
+}

@@ -76,7 +76,8 @@ pub fn register(monitor: Monitor, context: &Context) -> Monitor {
     )
 }
 
-fn queue<Q: Queue>(monitor: Monitor, context: &Context, queue: Q) -> Monitor {
+/// Registers a queue as an apalis worker over the jobs table.
+pub(crate) fn queue<Q: Queue>(monitor: Monitor, context: &Context, queue: Q) -> Monitor {
     let context = context.clone();
     monitor.register(move |restarts| {
         // A new name for every incarnation: leases of a dead one must not look like ours.

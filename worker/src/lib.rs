@@ -14,6 +14,7 @@ pub mod call;
 pub mod context;
 pub mod http;
 pub mod jobs;
+pub mod peer;
 pub mod reactor;
 pub mod reactors;
 pub mod reference;

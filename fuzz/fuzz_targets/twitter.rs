@@ -1,0 +1,6 @@
+//! Everything that X's adapter reads.
+#![no_main]
+
+use hub_domain::platform::Platform;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| hub_fuzz::adapter(Platform::Twitter, data));
