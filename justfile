@@ -40,7 +40,7 @@ api:
 worker:
     cargo run -- worker
 
-# How fast it is on this machine, next to a peer: `just bench append`, ingest, replay or query.
+# How fast it is on this machine, next to a peer: `just bench append`, ingest, replay, query or sockets.
 bench *arguments:
     cargo run --release -- bench {{ arguments }}
 

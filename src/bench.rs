@@ -12,6 +12,7 @@ mod ingest;
 mod load;
 mod query;
 mod replay;
+mod sockets;
 
 use anyhow::Result;
 use serde::Serialize;
@@ -106,9 +107,15 @@ pub fn run(which: Bench, wishes: &BenchWishes) -> Result<()> {
         json: wishes.json,
         headed: false,
     };
+    if which == Bench::Sockets {
+        sockets::raise_open_files(wishes.idle + wishes.busy)?;
+    }
     roles::runtime()?.block_on(async {
         if let (Bench::Append, Some(url)) = (which, &wishes.beside) {
             return append::beside(url, wishes).await;
+        }
+        if let (Bench::Sockets, Some(url)) = (which, &wishes.beside) {
+            return sockets::beside(url).await;
         }
         let ground = ground::Ground::new().await?;
         let outcome = match which {
@@ -116,6 +123,7 @@ pub fn run(which: Bench, wishes: &BenchWishes) -> Result<()> {
             Bench::Ingest => ingest::run(&ground, wishes, &mut report).await,
             Bench::Replay => replay::run(&ground, wishes, &mut report).await,
             Bench::Query => query::run(&ground, wishes, &mut report).await,
+            Bench::Sockets => sockets::run(&ground, wishes, &mut report).await,
         };
         ground.clear().await?;
         outcome

@@ -32,8 +32,25 @@ pub enum Verb {
     Migrate,
     /// Show the effective settings with their origin, secrets masked.
     Settings,
-    /// List the schedules the worker runs.
-    Schedules,
+    /// List the schedules the worker runs: when, what for, and how they went last.
+    ///
+    /// Changes nothing. Without DATABASE_URL it knows of no last run.
+    #[command(after_help = PRIVATE_DATABASE)]
+    Schedules {
+        /// Print JSON, one object a line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Report what was used on each of the last 30 days, by platform, and by how many people.
+    ///
+    /// Changes nothing. A process writes what it counted every few seconds. Needs DATABASE_URL and
+    /// nothing else.
+    #[command(after_help = PRIVATE_DATABASE)]
+    Usage {
+        /// Print JSON, one object a line.
+        #[arg(long)]
+        json: bool,
+    },
     /// Rebuild a read model from the log beside the live one, prove that both are equal, and switch.
     ///
     /// Events keep coming and readers keep reading meanwhile. Stopped half-way it changes nothing,
@@ -216,6 +233,8 @@ pub enum Bench {
     Replay,
     /// The inbox read with few and with many conversations in it.
     Query,
+    /// Open sockets on one API process: memory, connecting, fan-out, and one who never reads.
+    Sockets,
 }
 
 /// How `hub bench` measures.
@@ -230,6 +249,12 @@ pub struct BenchWishes {
     /// Events, or conversations for `query`.
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1_000..))]
     pub events: u64,
+    /// For `sockets`: those that hear nothing.
+    #[arg(long, default_value_t = 5_000)]
+    pub idle: usize,
+    /// For `sockets`: those that hear of changes.
+    #[arg(long, default_value_t = 500, value_parser = at_least_one)]
+    pub busy: usize,
     /// For the second process of a measurement.
     #[arg(long, hide = true)]
     pub beside: Option<String>,
@@ -284,6 +309,11 @@ pub enum Look {
         #[command(flatten)]
         shown: Shown,
     },
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| "not a number above 0".to_owned())
 }
 
 fn place(text: &str) -> Result<Place, String> {

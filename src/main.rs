@@ -10,9 +10,11 @@ mod events;
 mod explain;
 mod replay;
 mod roles;
+mod schedules;
 mod seals;
 mod shutdown;
 mod translate;
+mod usage;
 mod verify;
 
 use std::process::ExitCode;
@@ -27,7 +29,8 @@ fn main() -> ExitCode {
         Verb::Worker => roles::worker(),
         Verb::Migrate => roles::migrate(),
         Verb::Settings => roles::settings(),
-        Verb::Schedules => roles::schedules(),
+        Verb::Schedules { json } => schedules::run(json),
+        Verb::Usage { json } => usage::run(json),
         Verb::Replay { which, wishes } => replay::run(which, &wishes),
         Verb::Bench { which, wishes } => bench::run(which, &wishes),
         Verb::Verify {

@@ -1,15 +1,25 @@
 //! The roles of a deployed hub: `api`, `worker`, `migrate`, each against a given database.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use hub_config::{Role, Settings, telemetry};
 use hub_store::{Options, Store, schema};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::shutdown;
+
+/// Samples of metrics are folded this often, whether anybody fetches them or not.
+const METRICS_UPKEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// How long writing the last counts of usage may take.
+const USAGE_WITHIN: Duration = Duration::from_secs(1);
 
 /// The settings of a role, complete or refused in one sentence; turns logging on.
 pub fn load(role: Role) -> Result<Settings> {
@@ -48,11 +58,20 @@ pub async fn open(settings: &Settings) -> Result<Store> {
     .await?)
 }
 
-/// Collects the metrics of this process.
+/// Collects the metrics of this process, from now on and on this runtime.
 pub fn metrics() -> Result<PrometheusHandle> {
-    PrometheusBuilder::new()
+    let handle = PrometheusBuilder::new()
         .install_recorder()
-        .context("metrics cannot be recorded")
+        .context("metrics cannot be recorded")?;
+    let kept = handle.clone();
+    tokio::spawn(async move {
+        // Samples that nobody fetches would pile up.
+        loop {
+            tokio::time::sleep(METRICS_UPKEEP_EVERY).await;
+            kept.run_upkeep();
+        }
+    });
+    Ok(handle)
 }
 
 /// Listens where the settings say.
@@ -75,7 +94,7 @@ pub fn api() -> Result<()> {
         let store = open(&settings).await?;
         let listener = listen(&settings).await?;
         tracing::info!(address = %listener.local_addr()?, "API listening");
-        let api = hub_api::Api::new(store, Arc::clone(&settings), Some(metrics));
+        let api = hub_api::Api::open(store, Arc::clone(&settings), Some(metrics))?;
         if !api.store().bus().crosses_processes() {
             // No worker in this process publishes changes, so this one looks for them itself.
             tokio::spawn(hub_api::live::tail(api.clone(), wait(stop.clone())));
@@ -90,17 +109,42 @@ pub fn worker() -> Result<()> {
     runtime()?.block_on(async {
         let stop = shutdown::on_signals()?;
         let store = open(&settings).await?;
+        let observed = match settings.worker.listen {
+            Some(address) => Some(observe(address, &store, &stop).await?),
+            None => None,
+        };
         tracing::info!("worker running");
-        work(store, &settings, stop).await
+        let outcome = work(store, &settings, stop.clone()).await;
+        stop.cancel();
+        if let Some(observed) = observed {
+            observed.await?;
+        }
+        outcome
     })
+}
+
+/// Shows the metrics and the health of a worker that runs alone, until it stops.
+async fn observe(
+    address: SocketAddr,
+    store: &Store,
+    stop: &CancellationToken,
+) -> Result<JoinHandle<()>> {
+    let listener = TcpListener::bind(address).await.with_context(|| {
+        format!("{address} cannot be used; set HUB_WORKER_LISTEN to another address and port")
+    })?;
+    tracing::info!(address = %listener.local_addr()?, "metrics and health of this worker");
+    let stop = wait(stop.clone());
+    let serving = hub_api::serve_observed(listener, store.clone(), metrics()?, stop);
+    Ok(tokio::spawn(serving))
 }
 
 /// Runs the worker in this process until it is stopped.
 pub async fn work(store: Store, settings: &Settings, stop: CancellationToken) -> Result<()> {
-    let context = hub_worker::Context::new(store, settings)?;
-    hub_worker::run(context, wait(stop))
-        .await
-        .map_err(anyhow::Error::msg)
+    let context = hub_worker::Context::new(store.clone(), settings)?;
+    let outcome = hub_worker::run(context, wait(stop)).await;
+    // What is lost of it is not worth a shutdown that hangs.
+    let _written = timeout(USAGE_WITHIN, store.usage().write()).await;
+    outcome.map_err(anyhow::Error::msg)
 }
 
 /// A future that ends when the process is asked to stop.
@@ -132,17 +176,6 @@ pub fn settings() -> Result<()> {
     }
     for warning in settings.warnings() {
         println!("warning: {warning}");
-    }
-    Ok(())
-}
-
-/// `hub schedules`
-pub fn schedules() -> Result<()> {
-    for schedule in hub_worker::schedule::SCHEDULES {
-        println!(
-            "{:16} {:16} {}",
-            schedule.name, schedule.cron, schedule.purpose
-        );
     }
     Ok(())
 }

@@ -24,8 +24,8 @@ use uuid::Uuid;
 
 use crate::Api;
 use crate::error::{Problem, chain};
-use crate::limit;
 use crate::request::RequestId;
+use crate::{limit, usage};
 
 /// What a valid token says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,7 +161,7 @@ fn sign(secret: &Secret, claims: &Claims, now: DateTime<Utc>, ttl: Duration) -> 
 }
 
 /// Who is calling: the extractor of every route that needs a bearer token. It also counts the
-/// request ([`limit`]).
+/// request ([`limit`], [`usage`]).
 #[derive(Clone, Debug)]
 pub struct Caller {
     /// The user.
@@ -189,6 +189,7 @@ impl FromRequestParts<Api> for Caller {
         let token = bearer(&parts.headers)?;
         let claims = identify(api, token).await?;
         limit::count(api, parts, claims.user).await?;
+        usage::is_of(parts, claims.user);
         Ok(Self {
             user: claims.user,
             email: claims.email,

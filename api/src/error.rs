@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{MatchedPath, Request};
-use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -30,6 +30,7 @@ struct Inner {
     retryable: bool,
     details: Option<Value>,
     retry_after: Option<u64>,
+    allow: Option<&'static str>,
 }
 
 impl Problem {
@@ -46,6 +47,7 @@ impl Problem {
             retryable: false,
             details: None,
             retry_after: None,
+            allow: None,
         }))
     }
 
@@ -64,6 +66,11 @@ impl Problem {
     /// An id of nothing, or of something that is somebody else's.
     pub fn not_found(code: &'static str, message: &'static str) -> Self {
         Self::new(StatusCode::NOT_FOUND, code, message)
+    }
+
+    /// An address of nothing.
+    pub fn nowhere() -> Self {
+        Self::not_found("NOT_FOUND", "There is nothing at this address")
     }
 
     /// Something that cannot happen, did.
@@ -95,6 +102,13 @@ impl Problem {
         let mut problem = self.retryable();
         Arc::make_mut(&mut problem.0).retry_after = Some(seconds);
         problem
+    }
+
+    /// The same, with the methods that the address does take.
+    #[must_use]
+    pub fn allowing(mut self, methods: &'static str) -> Self {
+        Arc::make_mut(&mut self.0).allow = Some(methods);
+        self
     }
 
     /// Its code.
@@ -147,6 +161,9 @@ impl Problem {
         if let Some(seconds) = self.0.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
+        if let Some(methods) = self.0.allow {
+            headers.insert(ALLOW, HeaderValue::from_static(methods));
+        }
         response.extensions_mut().insert(self.clone());
         response
     }
@@ -156,6 +173,15 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         self.respond(Shape::Structured)
     }
+}
+
+/// An address that does not take the method.
+pub(crate) fn wrong_method() -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "METHOD_NOT_ALLOWED",
+        "This address does not take that method",
+    )
 }
 
 /// What a route answers when the store fails it.

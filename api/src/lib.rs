@@ -7,23 +7,28 @@
 //! - [`router`]: every route; [`routes`]: one file per resource
 //! - [`live`]: the WebSocket and Socket.IO doors
 //! - [`auth`]: tokens and who is calling; [`password`]: their hashes
-//! - [`limit`]: how much one person may ask for, and how often somebody may guess
+//! - [`limit`]: how much one person may ask for, and how often somebody may guess; `usage` counts
+//!   what they did
 //! - [`view`]: rows as clients see them
 //! - [`error`]: the one place that turns what went wrong into an envelope
 //! - [`openapi`]: the document that describes all of it
 //! - [`request`], [`input`]: what surrounds a handler and what it reads
-//! - [`serve()`]: the accept loop with its time-outs
+//! - [`client`]: the built web client, when there is one
+//! - [`serve()`]: the accept loop with its time-outs; `observe`: what a worker shows of itself
 
 pub mod auth;
+pub mod client;
 pub mod error;
 pub mod input;
 pub mod limit;
 pub mod live;
+mod observe;
 pub mod openapi;
 pub mod password;
 pub mod request;
 pub mod routes;
 mod serve;
+mod usage;
 pub mod view;
 
 use std::sync::Arc;
@@ -33,7 +38,7 @@ use hub_store::Store;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 pub use routes::router;
-pub use serve::serve;
+pub use serve::{serve, serve_observed};
 
 /// What every handler shares. Cheap to clone.
 #[derive(Clone)]
@@ -47,11 +52,35 @@ struct Inner {
     metrics: Option<PrometheusHandle>,
     sockets: live::Sockets,
     hasher: password::Hasher,
+    client: Option<client::Client>,
 }
 
 impl Api {
-    /// An API over this store. Without a metrics handle there is no `/metrics`.
+    /// An API over this store. Without a metrics handle there is no `/metrics`. What the settings
+    /// say of a web client is not read: see [`Api::open`].
     pub fn new(store: Store, settings: Arc<Settings>, metrics: Option<PrometheusHandle>) -> Self {
+        Self::with(store, settings, metrics, None)
+    }
+
+    /// The same, with the web client that the settings name.
+    pub fn open(
+        store: Store,
+        settings: Arc<Settings>,
+        metrics: Option<PrometheusHandle>,
+    ) -> Result<Self, client::ClientError> {
+        let server = &settings.server;
+        let client = server.static_dir.as_deref();
+        let client = client.map(|dir| client::Client::read(dir, &server.public_url));
+        let client = client.transpose()?;
+        Ok(Self::with(store, settings, metrics, client))
+    }
+
+    fn with(
+        store: Store,
+        settings: Arc<Settings>,
+        metrics: Option<PrometheusHandle>,
+        client: Option<client::Client>,
+    ) -> Self {
         Self {
             inner: Arc::new(Inner {
                 store,
@@ -59,6 +88,7 @@ impl Api {
                 metrics,
                 sockets: live::Sockets::default(),
                 hasher: password::Hasher::default(),
+                client,
             }),
         }
     }
@@ -80,6 +110,10 @@ impl Api {
 
     pub(crate) fn metrics(&self) -> Option<&PrometheusHandle> {
         self.inner.metrics.as_ref()
+    }
+
+    pub(crate) fn client(&self) -> Option<&client::Client> {
+        self.inner.client.as_ref()
     }
 
     pub(crate) fn hasher(&self) -> &password::Hasher {

@@ -2,8 +2,9 @@
 //!
 //! From the outside in: trailing slashes go, the request gets its id and its line in the log,
 //! errors get their route's shape, CORS headers go on everything (a browser hides an error without
-//! them), preflights are answered, what was counted is told in headers, panics become an answer,
-//! compressed bodies are refused. Only then does a handler ask who is calling.
+//! them), preflights are answered, what was counted is told in headers, what succeeded is counted as
+//! used, panics become an answer, compressed bodies are refused. Only then does a handler ask who is
+//! calling.
 
 pub mod accounts;
 pub mod auth;
@@ -21,10 +22,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
-use axum::http::{Method, StatusCode, Uri};
-use axum::middleware::from_fn;
+use axum::http::{Method, Uri};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
 use hub_config::Settings;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -32,10 +34,11 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::error::{Problem, panicked, shaped};
+use crate::error::{Problem, panicked, shaped, wrong_method};
 use crate::limit::{HEADERS, told};
 use crate::openapi::Base;
 use crate::request::{REQUEST_ID, logged, uncompressed};
+use crate::usage::counted;
 use crate::{Api, live};
 
 /// How long a browser may remember the answer to a preflight (contract 1.2).
@@ -49,11 +52,18 @@ pub fn router(api: Api) -> Router {
         .layer(from_fn(shaped))
         .layer(cors)
         .layer(from_fn(told))
+        .layer(from_fn_with_state(api.clone(), counted))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn(uncompressed));
-    let routes = routes()
+    // The built client has a page at every address that is nobody else's.
+    let pages = match api.client() {
+        Some(_) => docs::pages(),
+        None => pages(),
+    };
+    let routes = Router::from(documented())
+        .merge(pages)
         .fallback(unknown)
-        .method_not_allowed_fallback(wrong_method)
+        .method_not_allowed_fallback(async || wrong_method())
         .layer(layers)
         .with_state(api);
     // Routing happens inside of a router's own layers, so paths are trimmed around it.
@@ -61,10 +71,6 @@ pub fn router(api: Api) -> Router {
         .map_request(without_trailing_slash)
         .service(routes);
     Router::new().fallback_service(trimmed)
-}
-
-fn routes() -> Router<Api> {
-    Router::from(documented()).merge(pages())
 }
 
 /// Every route that programs call, with its description.
@@ -87,16 +93,11 @@ fn pages() -> Router<Api> {
     page::routes().merge(docs::pages())
 }
 
-async fn unknown() -> Problem {
-    Problem::not_found("NOT_FOUND", "There is nothing at this address")
-}
-
-async fn wrong_method() -> Problem {
-    Problem::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "METHOD_NOT_ALLOWED",
-        "This address does not take that method",
-    )
+async fn unknown(State(api): State<Api>, request: Request) -> Response {
+    match api.client() {
+        Some(client) => client.answer(&request),
+        None => Problem::nowhere().into_response(),
+    }
 }
 
 /// `/api/conversations/` is `/api/conversations`, for every method and without a redirect.
@@ -198,7 +199,7 @@ mod tests {
 
     #[test]
     fn the_document_has_every_route_and_no_other() {
-        let mut registered = in_router(&routes());
+        let mut registered = in_router(&Router::from(documented()).merge(pages()));
         assert!(registered.contains("DELETE /api/auth/me"), "{registered:?}");
         for page in in_router(&pages()) {
             assert!(registered.remove(&page), "{page}");

@@ -9,10 +9,12 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hub_store::Store;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
@@ -21,7 +23,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceBuilder;
 
 use crate::request::Peer;
-use crate::{Api, router};
+use crate::{Api, observe, router};
 
 /// Longest a request's headers may take to arrive, the pause between two requests included.
 const HEADERS_WITHIN: Duration = Duration::from_secs(10);
@@ -41,16 +43,42 @@ const SHUTDOWN_WITHIN: Duration = Duration::from_secs(5);
 /// How long closing sockets may take to say goodbye.
 const SOCKETS_WITHIN: Duration = Duration::from_secs(1);
 
+/// How long writing the last counts of usage may take.
+const USAGE_WITHIN: Duration = Duration::from_secs(1);
+
 /// Pause after a failed accept: out of file descriptors, and looping would not bring any.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves the API until `shutdown` resolves, then finishes what has begun and closes the sockets.
+/// Serves the API until `shutdown` resolves, then finishes what has begun, closes the sockets and
+/// writes what was counted.
 pub async fn serve(
     listener: TcpListener,
     api: Api,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
-    let app = router(api.clone());
+    accept(listener, router(api.clone()), shutdown).await;
+    api.sockets().close_all();
+    api.sockets().closed(SOCKETS_WITHIN).await;
+    // What is lost of it is not worth a shutdown that hangs.
+    let _written = timeout(USAGE_WITHIN, api.store().usage().write()).await;
+    Ok(())
+}
+
+/// Serves `/metrics` and `/health` of a process without an API until `shutdown` resolves.
+pub async fn serve_observed(
+    listener: TcpListener,
+    store: Store,
+    metrics: PrometheusHandle,
+    shutdown: impl Future<Output = ()> + Send,
+) {
+    accept(listener, observe::router(store, metrics), shutdown).await;
+}
+
+async fn accept(
+    listener: TcpListener,
+    app: axum::Router,
+    shutdown: impl Future<Output = ()> + Send,
+) {
     let ending = CancellationToken::new();
     let connections = TaskTracker::new();
     let free = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -90,9 +118,6 @@ pub async fn serve(
             "requests were still running when the shutdown's time was over"
         );
     }
-    api.sockets().close_all();
-    api.sockets().closed(SOCKETS_WITHIN).await;
-    Ok(())
 }
 
 async fn converse(stream: TcpStream, peer: Peer, app: axum::Router, ending: CancellationToken) {

@@ -2,6 +2,8 @@
 
 #[path = "live/client.rs"]
 mod client;
+#[path = "shared/database.rs"]
+mod database;
 #[path = "live/doors.rs"]
 mod doors;
 #[path = "live/hub.rs"]

@@ -7,8 +7,12 @@ mod access;
 mod around;
 #[path = "surface/bodies.rs"]
 mod bodies;
+#[path = "surface/client.rs"]
+mod client;
 #[path = "surface/connecting.rs"]
 mod connecting;
+#[path = "shared/database.rs"]
+mod database;
 #[path = "surface/document.rs"]
 mod document;
 #[path = "surface/erasing.rs"]
@@ -33,5 +37,13 @@ mod redis;
 mod sending;
 #[path = "surface/sessions.rs"]
 mod sessions;
+#[path = "surface/table.rs"]
+mod table;
+#[path = "surface/usage.rs"]
+mod usage;
+#[path = "surface/walk.rs"]
+mod walk;
+#[path = "surface/walker.rs"]
+mod walker;
 #[path = "surface/webhooks.rs"]
 mod webhooks;

@@ -1,6 +1,7 @@
 //! Where the API listens and who it talks to.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use crate::error::SettingsError;
 use crate::layers::Layers;
@@ -30,6 +31,8 @@ pub struct ServerSettings {
     pub cors_origins: Vec<String>,
     /// Proxies in front of the API that add to `X-Forwarded-For`. Zero: nobody is believed.
     pub trusted_proxies: usize,
+    /// Folder of a built web client to serve.
+    pub static_dir: Option<PathBuf>,
     /// Development or production.
     pub environment: Environment,
 }
@@ -62,6 +65,7 @@ impl ServerSettings {
             public_url,
             cors_origins,
             trusted_proxies: layers.number("server.trusted_proxies", 0..=10)?,
+            static_dir: layers.text_opt("server.static_dir").map(PathBuf::from),
             environment: layers.choice(
                 "server.environment",
                 &[

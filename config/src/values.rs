@@ -1,6 +1,6 @@
 //! Reading one typed value out of the merged layers.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -33,6 +33,15 @@ impl Layers {
 
     pub(crate) fn address(&self, path: &str) -> Result<IpAddr, SettingsError> {
         self.parse(path, "an IP address such as 0.0.0.0 or ::1", |_| true)
+    }
+
+    /// An address with a port; `None` when not set.
+    pub(crate) fn socket_opt(&self, path: &str) -> Result<Option<SocketAddr>, SettingsError> {
+        if self.text_opt(path).is_none() {
+            return Ok(None);
+        }
+        let expected = "an address with a port such as 127.0.0.1:9100 or [::1]:9100";
+        self.parse(path, expected, |_| true).map(Some)
     }
 
     /// A whole number in a range that its comment implies; the sentence does not repeat the bounds.

@@ -1,5 +1,6 @@
 //! How the worker talks to platforms and how stubborn it is.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use hub_domain::retry::Policy;
@@ -23,6 +24,10 @@ pub struct WorkerSettings {
     pub raw_input_days: u16,
     /// Days that content of messages can be read; 0 is for ever.
     pub message_retention_days: u16,
+    /// Days that counts of usage are kept.
+    pub usage_days: u16,
+    /// Where a worker that runs alone serves its metrics and health.
+    pub listen: Option<SocketAddr>,
     /// When a send is tried again, and how often.
     pub send_retry: Policy,
 }
@@ -36,6 +41,9 @@ impl WorkerSettings {
             reconcile_window: layers.seconds("worker.reconcile_window_s", 1)?,
             raw_input_days: layers.number("worker.raw_input_days", 1..=3650)?,
             message_retention_days: layers.number("worker.message_retention_days", 0..=36_500)?,
+            // The report is about 30 whole days.
+            usage_days: layers.number("worker.usage_days", 31..=3650)?,
+            listen: layers.socket_opt("worker.listen")?,
             send_retry: Policy {
                 first: layers.millis("worker.send_retry_first_ms")?,
                 cap: layers.seconds("worker.send_retry_cap_s", 1)?,

@@ -13,6 +13,7 @@ mod m0006_places;
 mod m0007_parked;
 mod m0008_erasure;
 mod m0009_totals;
+mod m0013_usage;
 
 use sea_orm_migration::prelude::*;
 
@@ -32,6 +33,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0007_parked::Migration),
             Box::new(m0008_erasure::Migration),
             Box::new(m0009_totals::Migration),
+            Box::new(m0013_usage::Migration),
         ]
     }
 }

@@ -83,6 +83,8 @@ pub struct Erased {
     pub keys: u64,
     /// Keys of raw input.
     pub raw_keys: u64,
+    /// What was counted of their requests and of calls for them.
+    pub usage: u64,
     /// The login with its password.
     pub logins: u64,
     /// Platform accounts whose raw input has to wait for the translator: see
@@ -169,6 +171,13 @@ impl Store {
                 )
                 .await?,
             keys: self.vault().erase_user(user).await?,
+            usage: self
+                .remove(
+                    sqlx::query("DELETE FROM api_usage_logs WHERE shard = $1 AND user_id = $2")
+                        .bind(shard)
+                        .bind(user.0),
+                )
+                .await?,
             ..Erased::default()
         };
         for it in &connections {

@@ -225,7 +225,8 @@ pub async fn tick(
     let mut tx = crate::transaction::begin(pool).await?;
     let won = sqlx::query(
         "INSERT INTO ticks (shard, schedule, tick) VALUES ($1, $2, $3) \
-         ON CONFLICT (shard, schedule) DO UPDATE SET tick = EXCLUDED.tick \
+         ON CONFLICT (shard, schedule) \
+         DO UPDATE SET tick = EXCLUDED.tick, ended_at = NULL, outcome = NULL \
          WHERE ticks.tick < EXCLUDED.tick",
     )
     .bind(shard.0)

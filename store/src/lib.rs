@@ -12,12 +12,13 @@
 //! - [`seal`]: a chain of hashes over the log, so that nobody changes it unnoticed
 //! - [`query`] over [`entity`]: reading them, for the API
 //! - [`inspect`], [`told`]: looking into the log, and when sockets were told
-//! - [`jobs`]: work with a due time, behind apalis's storage seam
+//! - [`jobs`]: work with a due time, behind apalis's storage seam; [`schedules`]: how ticks ended
 //! - [`peer`]: what the log's speed is measured against
 //! - [`vault`]: sealing what is personal or secret; [`erase`]: forgetting a person
 //! - [`login`], [`session`], [`oauth`], [`account`], [`answer`]: side tables
 //! - [`signal`], [`bus`]: hints that something happened; polling is the truth
 //! - [`limit`]: counting requests and failed logins, in Redis or in memory
+//! - [`usage`]: who used what, and the daily report of it
 
 pub mod account;
 pub mod answer;
@@ -43,12 +44,14 @@ pub mod places;
 pub mod project;
 pub mod query;
 pub mod read;
+pub mod schedules;
 pub mod schema;
 pub mod seal;
 pub mod session;
 pub mod signal;
 pub mod told;
 pub mod transaction;
+pub mod usage;
 pub mod vault;
 
 use std::time::Duration;
@@ -90,6 +93,7 @@ pub struct Store {
     signals: signal::Signals,
     bus: bus::Bus,
     limits: limit::Limits,
+    usage: usage::Usage,
     events: group::Group<append::EventLog>,
     commands: group::Group<commands::CommandLog>,
     past_turns: query::past::Turns,
@@ -118,6 +122,7 @@ impl Store {
             ),
             events: group::Group::start(pool.clone(), log),
             commands: group::Group::start(pool.clone(), commands),
+            usage: usage::Usage::start(pool.clone(), sharding),
             pool,
             sharding,
             signals,
@@ -160,6 +165,11 @@ impl Store {
     /// Counters of requests and of failed attempts.
     pub fn limits(&self) -> &limit::Limits {
         &self.limits
+    }
+
+    /// What is counted of requests and calls.
+    pub fn usage(&self) -> &usage::Usage {
+        &self.usage
     }
 
     /// Who may fold a past now.

@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use hub_config::{Settings, WorkerSettings};
+use hub_domain::platform::http::{HttpRequest, HttpResponse, TransportError};
 use hub_domain::platform::{Adapter, App, Platform, adapter};
 use hub_store::Store;
+use hub_store::usage::Call;
 
 use crate::http::Driver;
 use crate::reference::References;
@@ -56,9 +58,17 @@ impl Context {
         Some((adapter(platform)?, self.inner.apps.get(&platform)?))
     }
 
-    /// The HTTP driver.
-    pub fn http(&self) -> &Driver {
-        &self.inner.http
+    /// Makes a call to a platform, and counts it when it succeeded.
+    pub async fn call(
+        &self,
+        what: Call,
+        request: HttpRequest,
+    ) -> Result<HttpResponse, TransportError> {
+        let answer = self.inner.http.call(request).await;
+        if answer.as_ref().is_ok_and(HttpResponse::is_success) {
+            self.inner.store.usage().call(what);
+        }
+        answer
     }
 
     /// The references attached to sends.

@@ -42,7 +42,7 @@ pub async fn run(
         });
     let monitor = reactors::register(monitor, &context);
     let monitor = jobs::register(monitor, &context);
-    let monitor = schedule::register(monitor, &context, &schedule::SCHEDULES);
+    let monitor = schedule::register(monitor, &context, schedule::SCHEDULES);
     jobs::install::enqueue(&context)
         .await
         .map_err(|error| error.to_string())?;

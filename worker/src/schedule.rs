@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use apalis::prelude::{Monitor, WorkerBuilder, WorkerBuilderExt as _};
 use apalis_cron::{CronScheduler, Tick};
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 use hub_store::jobs::{self, NewJob};
 use hub_store::signal::Topic;
 use hub_store::{Result, Store};
@@ -25,8 +25,19 @@ pub struct Schedule {
     pub purpose: &'static str,
 }
 
-/// Every schedule of the hub.
-pub const SCHEDULES: [Schedule; 7] = [
+impl Schedule {
+    /// When it becomes due after this moment.
+    pub fn next(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        self.times().after(&after).next()
+    }
+
+    fn times(&self) -> cron::Schedule {
+        cron::Schedule::from_str(self.cron).expect("the table below is checked by a test")
+    }
+}
+
+/// Every schedule of the hub. Their jobs are of one queue, [`Maintenance`].
+pub const SCHEDULES: &[Schedule] = &[
     Schedule {
         name: "refresh-tokens",
         cron: "0 0 2 * * *",
@@ -62,6 +73,16 @@ pub const SCHEDULES: [Schedule; 7] = [
         cron: "30 * * * * *",
         purpose: "try again what was parked for want of newer code",
     },
+    Schedule {
+        name: "usage-report",
+        cron: "0 10 0 * * *",
+        purpose: "report what was used on each of the last 30 days",
+    },
+    Schedule {
+        name: "usage-retention",
+        cron: "0 50 2 * * *",
+        purpose: "delete what was counted of usage past HUB_USAGE_DAYS",
+    },
 ];
 
 /// Registers these schedules.
@@ -73,11 +94,9 @@ pub fn register(monitor: Monitor, context: &Context, schedules: &[Schedule]) -> 
             let store = context.store().clone();
             monitor.register(move |restarts| {
                 let store = store.clone();
-                let cron = cron::Schedule::from_str(schedule.cron)
-                    .expect("the table above is checked by a test");
                 let name = format!("{}-{}-{restarts}", schedule.name, std::process::id());
                 WorkerBuilder::new(name)
-                    .backend(CronScheduler::new(cron))
+                    .backend(CronScheduler::new(schedule.times()))
                     .catch_panic()
                     .build(move |tick: Tick| {
                         let store = store.clone();
@@ -118,10 +137,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_has_a_time_of_day_in_the_contract_is_due_then() {
+        let after = "2026-01-31T12:00:00Z".parse().unwrap();
+        let next = |name: &str| {
+            let schedule = SCHEDULES.iter().find(|it| it.name == name).expect(name);
+            schedule.next(after).unwrap().to_rfc3339()
+        };
+        assert_eq!(next("refresh-tokens"), "2026-02-01T02:00:00+00:00");
+        assert_eq!(next("usage-report"), "2026-02-01T00:10:00+00:00");
+    }
+
+    #[test]
     fn every_schedule_is_a_schedule() {
         for schedule in SCHEDULES {
-            let cron = cron::Schedule::from_str(schedule.cron).expect(schedule.cron);
-            assert!(cron.upcoming(chrono::Utc).next().is_some());
+            cron::Schedule::from_str(schedule.cron).expect(schedule.cron);
+            assert!(schedule.next(Utc::now()).is_some());
         }
     }
 }

@@ -16,6 +16,7 @@ use utoipa_axum::routes;
 use super::fan_out::start;
 use super::{plain, socket_io};
 use crate::Api;
+use crate::error::Problem;
 use crate::openapi::schema;
 
 /// `/ws/messages` and `/socket.io`; clients add a slash, which is gone before routing.
@@ -24,6 +25,10 @@ pub fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(open_plain))
         .routes(routes!(open_socket_io))
 }
+
+/// Read at a time. Clients say little, and each socket keeps as much for as long as it is open; the
+/// library's 128 KiB were most of what an idle one cost.
+const READ_BYTES: usize = 4 * 1024;
 
 type Upgrade = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
 
@@ -43,9 +48,9 @@ struct PlainQuery {
     params(("token" = inline(Option<String>), Query, description = "An access token")),
     responses(
         (status = 101, description = "It is a WebSocket now"),
-        (status = 400, description = "The upgrade is malformed", body = String),
+        (status = 400, description = "`VALIDATION_ERROR`: the upgrade is malformed"),
         (status = 403, description = "`FORBIDDEN`: this origin may not"),
-        (status = 426, description = "It is no upgrade", body = String),
+        (status = 426, description = "`VALIDATION_ERROR`: it is no upgrade"),
     ),
 )]
 async fn open_plain(
@@ -55,14 +60,17 @@ async fn open_plain(
     upgrade: Upgrade,
 ) -> Response {
     if let Err(refusal) = check_origin(&api, &headers) {
-        return *refusal;
+        return refusal.into_response();
     }
     let token = query.ok().and_then(|Query(query)| query.token);
     match upgrade {
         Ok(upgrade) => accept(&api, upgrade, async move |api, socket| {
             plain::serve(api, socket, token).await;
         }),
-        Err(rejection) => rejection.into_response(),
+        Err(rejection) => {
+            let (status, text) = (rejection.status(), rejection.body_text());
+            Problem::new(status, "VALIDATION_ERROR", text).into_response()
+        }
     }
 }
 
@@ -100,7 +108,7 @@ async fn open_socket_io(
     upgrade: Upgrade,
 ) -> Response {
     if let Err(refusal) = check_origin(&api, &headers) {
-        return *refusal;
+        return refusal.into_response();
     }
     let Query(query) = query.unwrap_or_default();
     if query.transport != "websocket" {
@@ -128,7 +136,7 @@ fn refuse(code: u8, message: &str) -> Response {
 /// Browsers do not apply CORS to WebSockets: who may connect is ours to check. Programs send no
 /// origin. A page that this very server handed out may always come back to it, by whatever name
 /// it was reached.
-fn check_origin(api: &Api, headers: &HeaderMap) -> Result<(), Box<Response>> {
+fn check_origin(api: &Api, headers: &HeaderMap) -> Result<(), Problem> {
     let Some(origin) = headers.get(header::ORIGIN) else {
         return Ok(());
     };
@@ -141,13 +149,10 @@ fn check_origin(api: &Api, headers: &HeaderMap) -> Result<(), Box<Response>> {
     if server.allows_origin(origin) || (authority.is_some() && authority == host) {
         return Ok(());
     }
-    let body = json!({"error": {
-        "code": "FORBIDDEN",
-        "message": "This origin may not open live connections",
-        "retryable": false,
-    }});
-    Err(Box::new(
-        (StatusCode::FORBIDDEN, Json(body)).into_response(),
+    Err(Problem::new(
+        StatusCode::FORBIDDEN,
+        "FORBIDDEN",
+        "This origin may not open live connections",
     ))
 }
 
@@ -159,6 +164,7 @@ where
     start(api);
     let api = api.clone();
     upgrade
+        .read_buffer_size(READ_BYTES)
         .max_frame_size(SOCKET_FRAME_BYTES_MAX)
         .max_message_size(SOCKET_FRAME_BYTES_MAX)
         .on_upgrade(move |socket| serve(api, socket))

@@ -29,7 +29,7 @@ use utoipa_axum::routes;
 
 use crate::Api;
 use crate::auth::Caller;
-use crate::error::{Failing, Problem, chain};
+use crate::error::{Failing, Problem, chain, wrong_method};
 use crate::input::{Name, Object, Params, read_body};
 use crate::openapi::{answer, ask, schema};
 use crate::request::RequestId;
@@ -92,6 +92,7 @@ async fn come_back(
     request: Request,
 ) -> Result<Response, Problem> {
     let platform = platform(&name)?;
+    not_for_looking(request.method())?;
     let params = given(&api, request).await?;
     if let Some(error) = params.get("error").filter(|error| !error.is_empty()) {
         return Ok(denied(&api, platform, error, &params).await);
@@ -165,9 +166,11 @@ async fn come_back_by_form(
 async fn widget_redirect(
     State(api): State<Api>,
     id: RequestId,
+    method: Method,
     params: Params,
 ) -> Result<Response, Problem> {
     let platform = Platform::Telegram;
+    not_for_looking(&method)?;
     if let Some(error) = params.get("error").filter(|error| !error.is_empty()) {
         return Ok(denied(&api, platform, error, &params).await);
     }
@@ -231,6 +234,15 @@ async fn widget_json(
         "accountId": account,
         "username": username,
     })))
+}
+
+/// Refuses HEAD: whoever only looks at a link (a mail scanner, a browser's preview) would use up the
+/// state of the person who is about to follow it.
+fn not_for_looking(method: &Method) -> Result<(), Problem> {
+    match *method {
+        Method::HEAD => Err(wrong_method().allowing("GET,POST")),
+        _ => Ok(()),
+    }
 }
 
 /// Everything a provider sent: the query, and the form or JSON of a POST.

@@ -80,7 +80,7 @@ fn page(content_type: &'static str, content: &'static str) -> Response {
 }
 
 async fn file(Name(name): Name) -> Result<Response, Problem> {
-    let unknown = || Problem::not_found("NOT_FOUND", "There is nothing at this address");
+    let unknown = Problem::nowhere;
     if !FILES.contains(&name.as_str()) {
         return Err(unknown());
     }

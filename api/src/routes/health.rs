@@ -3,18 +3,17 @@
 use aws_lc_rs::rand;
 use axum::Json;
 use axum::extract::State;
-use axum::http::header::{CONTENT_TYPE, COOKIE, SET_COOKIE};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
+use axum::http::header::{COOKIE, SET_COOKIE};
 use axum::response::{IntoResponse, Response};
-use chrono::Utc;
 use hub_config::Environment;
-use serde_json::json;
+use serde_json::{Map, json};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::error::{Failing, Problem};
 use crate::openapi::answer;
-use crate::{Api, view};
+use crate::{Api, observe};
 
 const MAKING_TOKEN: Failing = Failing::retryable(
     "CSRF_TOKEN_GENERATION_FAILED",
@@ -42,37 +41,13 @@ pub fn routes() -> OpenApiRouter<Api> {
     ),
 )]
 async fn health(State(api): State<Api>) -> Response {
-    let timestamp = view::timestamp(Utc::now());
-    let store = api.store();
-    let (is_database_up, redis) = tokio::join!(store.is_database_up(), store.bus().is_redis_up());
-    if !is_database_up {
-        let body = json!({
-            "status": "error",
-            "timestamp": timestamp,
-            "error": "Service unavailable",
-        });
-        return (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response();
-    }
-    let redis = match redis {
-        Some(true) => "connected",
-        Some(false) => "disconnected",
-        // One process does in memory what Redis would do for many.
-        None => "in-process",
-    };
-    Json(json!({
-        "status": "ok",
-        "timestamp": timestamp,
-        "services": {
-            "database": "connected",
-            "redis": redis,
-            "websocket": {
-                "status": "active",
-                "connections": api.sockets().connections(),
-                "authenticatedUsers": api.sockets().users(),
-            },
-        },
-    }))
-    .into_response()
+    let sockets = json!({
+        "status": "active",
+        "connections": api.sockets().connections(),
+        "authenticatedUsers": api.sockets().users(),
+    });
+    let sockets = Map::from_iter([("websocket".to_owned(), sockets)]);
+    observe::health(api.store(), sockets).await
 }
 
 #[utoipa::path(
@@ -86,11 +61,8 @@ async fn health(State(api): State<Api>) -> Response {
     ),
 )]
 async fn metrics(State(api): State<Api>) -> Result<Response, Problem> {
-    let handle = api
-        .metrics()
-        .ok_or_else(|| Problem::not_found("NOT_FOUND", "There is nothing at this address"))?;
-    let headers = [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-    Ok((headers, handle.render()).into_response())
+    let handle = api.metrics().ok_or_else(Problem::nowhere)?;
+    Ok(observe::metrics(handle))
 }
 
 /// Existing clients may ask for a token; no route asks for it back, because bearer tokens need none.

@@ -21,7 +21,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::Api;
-use crate::error::{Problem, chain};
+use crate::error::{Problem, chain, wrong_method};
 use crate::input::{Name, Params, read_body};
 use crate::openapi::{answer, schema};
 use crate::request::RequestId;
@@ -69,7 +69,7 @@ async fn handshake(
             refused(adapter.platform(), "verify_token");
             Ok(failure(StatusCode::FORBIDDEN, "Invalid verify token"))
         }
-        None => Err(super::wrong_method().await),
+        None => Err(wrong_method().allowing("POST")),
     }
 }
 

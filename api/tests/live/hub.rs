@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use hub_api::auth::{Claims, issue};
 use hub_api::live::Pace;
 use hub_api::{Api, serve};
-use hub_cluster::{TestDatabase, shared_for_tests};
+use hub_cluster::TestDatabase;
 use hub_config::Settings;
 use hub_domain::envelope::{Append, Recorded};
 use hub_domain::event::{
@@ -21,7 +21,7 @@ use hub_domain::platform::Platform;
 use hub_domain::secret::Secret;
 use hub_store::bus::{Change, changes};
 use hub_store::project::{Projection, step};
-use hub_store::schema::{self, FIRST_GENERATION};
+use hub_store::schema::FIRST_GENERATION;
 use hub_store::signal::Topic;
 use hub_store::vault::DataKey;
 use hub_store::{Options, Store};
@@ -29,6 +29,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+use crate::database::database;
 
 /// The origin whose pages may connect.
 pub const ORIGIN: &str = "http://localhost:5173";
@@ -224,30 +226,4 @@ impl Person {
     fn sealed(&self, text: &str) -> Sealed {
         self.key.seal(text)
     }
-}
-
-async fn database() -> TestDatabase {
-    let cluster = shared_for_tests().await.unwrap();
-    let prepare = async |url: String| {
-        let pool = hub_store::connect(&Secret::new(url), 2).await?;
-        schema::prepare(&pool, 4).await?;
-        pool.close().await;
-        Ok::<(), hub_store::Error>(())
-    };
-    cluster.database(&fingerprint(), prepare).await.unwrap()
-}
-
-/// Everything the template follows from, so that a changed migration makes a new one.
-fn fingerprint() -> String {
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-    let mut files: Vec<_> = std::fs::read_dir(format!("{root}/migrations/src"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    files.push(format!("{root}/store/src/schema.rs").into());
-    files.sort();
-    let texts = files
-        .iter()
-        .map(|file| std::fs::read_to_string(file).unwrap());
-    texts.fold(String::from("4 shards"), |all, text| all + &text)
 }

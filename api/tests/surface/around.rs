@@ -1,95 +1,16 @@
-//! What surrounds the handlers: CORS, request ids, health, the token nobody needs.
+//! What surrounds the handlers: request ids, health, the token nobody needs.
 
 use std::sync::{Arc, OnceLock};
 
-use axum::body::{Body, to_bytes};
-use axum::http::{Request, StatusCode};
+use axum::body::to_bytes;
+use axum::http::StatusCode;
 use hub_api::{Api, router};
 use hub_domain::platform::Platform;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde_json::json;
 use tower::ServiceExt as _;
 
-use crate::hub::{Hub, ORIGIN, journal, request};
-
-fn from(origin: &str, method: &str, path: &str) -> Request<Body> {
-    let mut request = request(method, path, None, None);
-    request
-        .headers_mut()
-        .insert("origin", origin.parse().unwrap());
-    request
-}
-
-#[tokio::test]
-async fn a_browser_sees_errors_too() {
-    let hub = Hub::start().await;
-    for (method, path, status) in [
-        ("GET", "/api/auth/me", 401),
-        ("GET", "/api/conversations/", 401),
-        ("POST", "/api/auth/login", 400),
-        ("GET", "/api/nothing", 404),
-        ("PUT", "/api/auth/me", 405),
-        ("GET", "/health", 200),
-    ] {
-        let answer = hub.call(from(ORIGIN, method, path)).await;
-        assert_eq!(answer.status, status, "{path}");
-        assert_eq!(
-            answer.header("access-control-allow-origin"),
-            ORIGIN,
-            "{path}"
-        );
-        assert_eq!(answer.header("access-control-allow-credentials"), "true");
-        assert!(
-            answer.header("vary").to_lowercase().contains("origin"),
-            "{path}"
-        );
-        assert!(
-            answer
-                .header("access-control-expose-headers")
-                .contains("retry-after")
-        );
-    }
-    let answer = hub
-        .call(from("http://evil.example", "GET", "/api/auth/me"))
-        .await;
-    assert_eq!(answer.header("access-control-allow-origin"), "");
-}
-
-#[tokio::test]
-async fn preflights_need_no_token() {
-    let hub = Hub::start().await;
-    for path in [
-        "/api/auth/me",
-        "/api/messages/x/send/",
-        "/api/oauth/disconnect/1",
-    ] {
-        let mut preflight = from(ORIGIN, "OPTIONS", path);
-        let headers = preflight.headers_mut();
-        headers.insert("access-control-request-method", "DELETE".parse().unwrap());
-        headers.insert(
-            "access-control-request-headers",
-            "authorization".parse().unwrap(),
-        );
-        let answer = hub.call(preflight).await;
-        assert!(matches!(answer.status, 200 | 204), "{path}");
-        assert_eq!(answer.header("access-control-allow-origin"), ORIGIN);
-        assert_eq!(answer.header("access-control-max-age"), "86400");
-        for method in ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"] {
-            assert!(
-                answer
-                    .header("access-control-allow-methods")
-                    .contains(method)
-            );
-        }
-        for header in ["content-type", "authorization", "x-csrf-token"] {
-            assert!(
-                answer
-                    .header("access-control-allow-headers")
-                    .contains(header)
-            );
-        }
-    }
-}
+use crate::hub::{Hub, journal, request};
 
 #[tokio::test]
 async fn requests_have_an_id() {

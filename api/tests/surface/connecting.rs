@@ -178,6 +178,23 @@ async fn failures_are_told_on_the_clients_page() {
     );
 }
 
+/// A mail scanner or a preview asks with HEAD before the person follows the link.
+#[tokio::test]
+async fn looking_at_a_callback_uses_nothing_up() {
+    let hub = Hub::start().await;
+    let ann = hub.person("ann").await;
+    let state = begin(&hub, &ann, "facebook").await;
+    for prefix in ["oauth", "auth"] {
+        for query in ["code=c", "error=access_denied"] {
+            let path = format!("/api/{prefix}/callback/facebook?{query}&state={state}");
+            assert_eq!(visit(&hub, "HEAD", &path).await.status, 405);
+        }
+    }
+    let path = format!("/api/auth/callback/facebook?code=c&state={state}");
+    let (answer, _) = tokio::join!(visit(&hub, "GET", &path), work(&hub, &ann, None));
+    assert!(answer.header("location").contains("success=true"));
+}
+
 #[tokio::test]
 async fn odd_callbacks_are_refused() {
     let hub = Hub::start().await;
@@ -330,6 +347,7 @@ async fn the_telegram_widget_may_redirect() {
     };
     let state = begin(&hub, &ann, "telegram").await;
     let path = query(&widget(&state));
+    assert_eq!(visit(&hub, "HEAD", &path).await.status, 405);
     let (answer, (_, account)) = tokio::join!(visit(&hub, "GET", &path), work(&hub, &ann, None));
     lands(
         &answer,

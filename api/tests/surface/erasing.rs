@@ -12,8 +12,8 @@ use hub_store::{Options, Store, read};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::access::{GUARDED, with_id};
 use crate::hub::{Hub, PASSWORD, request};
+use crate::table::guarded;
 
 const ME: &str = "/api/auth/me";
 
@@ -54,8 +54,8 @@ async fn who_shows_their_password_is_forgotten_at_once_and_everywhere() {
         .rfind(|it| matches!(&it.event, Event::UserErased(it) if it.user == ann.user));
     assert_eq!(last.unwrap().meta.actor, Some(ann.user.0));
 
-    for (method, path) in GUARDED {
-        let path = with_id(path, Uuid::now_v7());
+    for route in guarded() {
+        let (method, path) = (route.method, route.at(Uuid::now_v7()));
         let answer = hub.by(&ann, method, &path, Some(&body)).await;
         assert_eq!(answer.status, 401, "{method} {path}: {}", answer.text);
         assert_eq!(answer.code(), "INVALID_TOKEN", "{method} {path}");

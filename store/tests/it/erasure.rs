@@ -109,6 +109,7 @@ async fn a_dump_says_nothing_of_an_erased_person_and_all_of_another() {
             account_tokens: 2,
             keys: 3,
             raw_keys: 1,
+            usage: 1,
             logins: 1,
             waiting: 0,
         }

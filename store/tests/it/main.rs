@@ -37,4 +37,5 @@ mod together;
 mod transaction;
 mod unknown_outcome;
 mod until;
+mod usage;
 mod world;

@@ -94,6 +94,9 @@ impl Person {
         self.connect(store).await;
         self.talk(store).await;
         self.deliver(store).await;
+        let endpoint = "GET /api/conversations".to_owned();
+        store.usage().request(self.user, endpoint);
+        store.usage().write().await.unwrap();
     }
 
     async fn log_in(&self, store: &Store) {
@@ -292,6 +295,7 @@ impl Person {
                  JOIN read.accounts a ON a.id = t.account WHERE a.user_id = $1 \
              UNION ALL SELECT 'contact', count(*) FROM jobs \
                  WHERE queue = 'contact' AND payload ->> 'user' = $1::text \
+             UNION ALL SELECT 'usage', count(*) FROM api_usage_logs WHERE user_id = $1 \
              UNION ALL SELECT 'keys', count(*) FROM data_keys \
                  WHERE (owner = $1 OR subject = $1) AND wrapped IS NOT NULL",
         );

@@ -3,7 +3,9 @@
 use chrono::Duration;
 use futures::future::join_all;
 use hub_domain::id::Shard;
-use hub_store::{PgPool, jobs};
+use hub_store::jobs::Outcome;
+use hub_store::schedules::Run;
+use hub_store::{PgPool, jobs, schedules};
 
 use crate::facts::at;
 use crate::jobs::{QUEUE, claim, count, job};
@@ -39,6 +41,53 @@ async fn a_tick_fires_once_among_racers_and_never_backwards() {
     let other = jobs::tick(world.pool(), Shard(0), "prune", at(60), &prune);
     assert!(other.await.unwrap(), "schedules are apart");
     assert_eq!(count(world.pool(), JOBS).await, 7);
+}
+
+#[tokio::test]
+async fn how_a_schedule_went_is_known() {
+    let world = World::new().await;
+    let beat = async |seconds| {
+        let sweep = job("sweep");
+        let tick = jobs::tick(world.pool(), sweep.shard, "sweep", at(seconds), &sweep);
+        tick.await.unwrap()
+    };
+    let known = async || {
+        let runs = schedules::runs(world.pool(), QUEUE).await.unwrap();
+        let known = runs.into_iter().map(|run| {
+            let Run {
+                tick,
+                ended_at,
+                outcome,
+                ..
+            } = run;
+            (tick, ended_at.is_some(), outcome)
+        });
+        known.collect::<Vec<_>>()
+    };
+    assert_eq!(known().await, []);
+    for seconds in [60, 120] {
+        assert!(beat(seconds).await);
+        let waits = "waiting for a worker".to_owned();
+        assert_eq!(known().await, [(at(seconds), false, waits)]);
+        let claimed = claim(world.pool(), 1).await;
+        assert_eq!(known().await, [(at(seconds), false, "running".to_owned())]);
+        let shard = job("sweep").shard;
+        schedules::ended(world.pool(), shard, "sweep", "done: 3 rows")
+            .await
+            .unwrap();
+        let done = Outcome::Done;
+        let finished = jobs::finish(world.pool(), QUEUE, &claimed[0], &done);
+        finished.await.unwrap();
+        let outcome = "done: 3 rows".to_owned();
+        assert_eq!(known().await, [(at(seconds), true, outcome)]);
+    }
+    assert!(beat(180).await);
+    let claimed = claim(world.pool(), 1).await;
+    let reason = "nothing is called so".to_owned();
+    let park = Outcome::Park { reason };
+    let parked = jobs::finish(world.pool(), QUEUE, &claimed[0], &park);
+    parked.await.unwrap();
+    assert_eq!(known().await[0].2, "parked: nothing is called so");
 }
 
 /// A claim that reads the table instead of the index takes hundreds of milliseconds with a long

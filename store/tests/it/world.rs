@@ -18,7 +18,7 @@ pub const SOON: Duration = Duration::from_secs(20);
 
 /// What a prepared database depends on beyond the names of the migrations: while those are being
 /// written, their content changes under the same name.
-const SCHEMA: [&str; 10] = [
+const SCHEMA: [&str; 11] = [
     include_str!("../../../migrations/src/m0001_log.rs"),
     include_str!("../../../migrations/src/m0002_side_tables.rs"),
     include_str!("../../../migrations/src/m0003_read_models.rs"),
@@ -28,6 +28,7 @@ const SCHEMA: [&str; 10] = [
     include_str!("../../../migrations/src/m0009_totals.rs"),
     include_str!("../../../migrations/src/m0008_erasure.rs"),
     include_str!("../../../migrations/src/m0007_parked.rs"),
+    include_str!("../../../migrations/src/m0013_usage.rs"),
     include_str!("../../src/schema.rs"),
 ];
 

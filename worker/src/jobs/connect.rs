@@ -11,6 +11,7 @@ use hub_domain::platform::{ConnectStep, Connected, Grant, Platform};
 use hub_store::account::Owner;
 use hub_store::commands;
 use hub_store::jobs::{Job, NewJob, Outcome};
+use hub_store::usage::Call;
 use hub_store::{Result, Store};
 use serde::{Deserialize, Serialize};
 
@@ -67,18 +68,25 @@ impl Connect {
     /// told to a person.
     async fn redeem(
         &self,
+        user: UserId,
         platform: Platform,
         grant: Grant,
     ) -> std::result::Result<Connected, String> {
         let Some((adapter, app)) = self.context.platform(platform) else {
             return Err(format!("Connecting {platform} is not possible here."));
         };
+        let call = Call {
+            platform,
+            endpoint: "connect",
+            user: Some(user),
+            account: None,
+        };
         let mut flow = adapter.connect(app, grant);
         let mut answer = None;
         for _ in 0..STEPS_MAX {
             match flow.next(answer.take()) {
                 ConnectStep::Call(request) => {
-                    answer = Some(self.context.http().call(request).await);
+                    answer = Some(self.context.call(call, request).await);
                 }
                 ConnectStep::Done(connected) => return Ok(connected),
                 ConnectStep::Failed(error) => return Err(error.to_string()),
@@ -185,7 +193,7 @@ impl Queue for Connect {
             return Ok(Outcome::Done);
         }
         let grant = open(store, user, &grant).await?;
-        let outcome = match self.redeem(platform, grant.into()).await {
+        let outcome = match self.redeem(user, platform, grant.into()).await {
             Ok(_) if store.vault().is_erased_now(user).await? => return Ok(Outcome::Done),
             Ok(connected) => self.connected(&request, connected).await?,
             Err(message) => self.failed(&request, message).await?,

@@ -8,6 +8,7 @@ use hub_domain::id::{AccountId, ConversationId, Key, Shard, UserId};
 use hub_domain::platform::Platform;
 use hub_store::account::Owner;
 use hub_store::jobs::{Job, NewJob, Outcome};
+use hub_store::usage::Call;
 use hub_store::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -80,7 +81,13 @@ impl Queue for Contact {
         let Some(request) = adapter.contact(app, &credentials, &it.participant) else {
             return Ok(Outcome::Done);
         };
-        let answer = match self.context.http().call(request).await {
+        let call = Call {
+            platform: it.platform,
+            endpoint: "contact",
+            user: Some(it.user),
+            account: Some(it.account),
+        };
+        let answer = match self.context.call(call, request).await {
             Ok(answer) if answer.status < 500 => answer,
             _ if job.attempts < TRIES_MAX => {
                 return Ok(super::again(job, "the profile was not answered".to_owned()));

@@ -8,6 +8,7 @@ use hub_domain::platform::Platform;
 use hub_store::account::Owner;
 use hub_store::jobs::{Job, NewJob, Outcome};
 use hub_store::project::Projection;
+use hub_store::usage::Call;
 use hub_store::{Result, parked, read};
 use serde::{Deserialize, Serialize};
 
@@ -69,8 +70,14 @@ pub(super) async fn revoke(
     let Some(credentials) = context.store().credentials(owner, route).await? else {
         return Ok(());
     };
+    let call = Call {
+        platform,
+        endpoint: "revoke",
+        user: Some(owner.user),
+        account: Some(owner.account),
+    };
     for request in adapter.revoke(app, &credentials) {
-        let call = context.http().call(request);
+        let call = context.call(call, request);
         if !matches!(tokio::time::timeout(CALL_MAX, call).await, Ok(Ok(answer)) if answer.is_success())
         {
             tracing::info!(%platform, "the platform did not confirm the revocation");

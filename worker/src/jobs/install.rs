@@ -6,6 +6,7 @@ use hub_domain::platform::Platform;
 use hub_store::Result;
 use hub_store::jobs::{self, Job, NewJob, Outcome};
 use hub_store::signal::Topic;
+use hub_store::usage::Call;
 
 use super::Queue;
 use crate::Context;
@@ -58,8 +59,14 @@ impl Queue for Install {
         else {
             return Ok(Outcome::Done);
         };
+        let call = Call {
+            platform: adapter.platform(),
+            endpoint: "install",
+            user: None,
+            account: None,
+        };
         for request in adapter.install(app) {
-            let answer = self.context.http().call(request).await;
+            let answer = self.context.call(call, request).await;
             let reason = match answer {
                 Ok(answer) if answer.is_success() => continue,
                 Ok(answer) => format!("{platform:?} answered {}", answer.status),

@@ -27,6 +27,7 @@ use hub_store::entity::{account, message};
 use hub_store::jobs::{Job, NewJob, Outcome};
 use hub_store::project::Projection;
 use hub_store::signal::Topic;
+use hub_store::usage::Call;
 use hub_store::{Result, Store, parked, read};
 use serde::{Deserialize, Serialize};
 
@@ -337,7 +338,13 @@ impl Turn<'_> {
     /// Makes the call. `None` when the platform's echo settled the message meanwhile: then there
     /// is nothing left to learn from an answer that may never come.
     async fn call(&self, message: MessageId, request: HttpRequest) -> Result<Option<SendOutcome>> {
-        let mut answer = std::pin::pin!(self.context.http().call(request));
+        let call = Call {
+            platform: self.adapter.platform(),
+            endpoint: "send",
+            user: Some(self.user),
+            account: Some(self.account),
+        };
+        let mut answer = std::pin::pin!(self.context.call(call, request));
         let mut listener = self.context.store().signals().listen(Topic::Projected);
         loop {
             tokio::select! {
