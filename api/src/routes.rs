@@ -12,6 +12,7 @@ pub mod callback;
 pub mod conversations;
 pub mod docs;
 pub mod health;
+pub mod media;
 pub mod messages;
 pub mod oauth;
 pub mod page;
@@ -82,6 +83,7 @@ pub(crate) fn documented() -> OpenApiRouter<Api> {
         .merge(accounts::routes())
         .merge(conversations::routes())
         .merge(messages::routes())
+        .merge(media::routes())
         .merge(live::routes())
         .merge(webhooks::routes())
         .merge(health::routes())

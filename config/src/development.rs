@@ -67,6 +67,9 @@ pub(crate) fn fill(layers: &mut Layers) -> Result<(), SettingsError> {
 
 pub(crate) fn point_at_sandbox(layers: &mut Layers) -> Result<(), SettingsError> {
     let sandbox = format!("http://127.0.0.1:{}", layers.port("sandbox.port")?);
+    if !layers.is_chosen("media.trusted_origins") {
+        layers.fill("media.trusted_origins", &sandbox);
+    }
     for (platform, own) in OWN_REGISTRATION {
         if layers.is_chosen(own) {
             continue;

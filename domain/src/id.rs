@@ -53,6 +53,10 @@ id!(
     MessageId
 );
 id!(
+    /// A file of a person in the object store.
+    ObjectId
+);
+id!(
     /// A stream of the event log.
     StreamId
 );
@@ -105,6 +109,15 @@ pub fn message_id(conversation: ConversationId, platform_message_id: &str) -> Me
         b"message",
         conversation.0.as_bytes(),
         platform_message_id.as_bytes(),
+    ]))
+}
+
+/// The file that holds one of a message's media: the same however often it is fetched.
+pub fn object_id(message: MessageId, index: u16) -> ObjectId {
+    ObjectId(derive(&[
+        b"object",
+        message.0.as_bytes(),
+        &index.to_be_bytes(),
     ]))
 }
 

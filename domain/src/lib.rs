@@ -9,13 +9,14 @@
 //! - [`event`], [`envelope`], [`command`]: what is written to the log
 //! - [`platform`]: one sans-IO adapter per platform, speaking [`platform::fact`] and [`platform::http`]
 //! - [`projection`]: folds from events to read-model rows
-//! - [`retry`], [`retention`], [`limits`], [`text`], [`signature`]: small rules used by all of the above
+//! - [`retry`], [`retention`], [`limits`], [`text`], [`media`], [`signature`]: small rules used by all of the above
 
 pub mod command;
 pub mod envelope;
 pub mod event;
 pub mod id;
 pub mod limits;
+pub mod media;
 pub mod platform;
 pub mod projection;
 pub mod retention;

@@ -7,6 +7,7 @@
 pub mod call;
 pub mod fact;
 pub mod http;
+pub mod media;
 
 mod facebook;
 mod meta;
@@ -23,8 +24,9 @@ use serde_json::Value;
 
 use crate::secret::Secret;
 use call::{CallFailure, PollFlow, Tokens};
-use fact::Fact;
+use fact::{Fact, Media};
 use http::{HttpRequest, HttpResponse, TransportError};
+use media::{Direct, MediaFlow};
 
 /// The platforms a client may see. No other value ever reaches one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -408,6 +410,12 @@ pub trait Adapter: Sync + Send {
         _now: DateTime<Utc>,
     ) -> Option<Box<dyn PollFlow>> {
         None
+    }
+
+    /// Starts finding out where the bytes of a medium are. Enough as it is for platforms that give
+    /// an address with the message.
+    fn media(&self, _app: &App, _credentials: &Credentials, medium: &Media) -> Box<dyn MediaFlow> {
+        Box::new(Direct::new(medium))
     }
 
     /// Calls to make once when a worker starts, so that webhooks arrive at `app.webhook_url`.

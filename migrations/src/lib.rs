@@ -14,6 +14,7 @@ mod m0007_parked;
 mod m0008_erasure;
 mod m0009_totals;
 mod m0013_usage;
+mod m0016_media;
 
 use sea_orm_migration::prelude::*;
 
@@ -34,6 +35,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0008_erasure::Migration),
             Box::new(m0009_totals::Migration),
             Box::new(m0013_usage::Migration),
+            Box::new(m0016_media::Migration),
         ]
     }
 }

@@ -173,6 +173,7 @@ async fn say(sandbox: &Sandbox, customer: &Customer, text: &str) {
         from_id: customer.id.to_owned(),
         from_name: customer.name.to_owned(),
         text: text.to_owned(),
+        media: None,
     };
     match player.write(&incoming) {
         Ok(written) => {

@@ -151,7 +151,7 @@ impl Store {
             jobs: self
                 .remove(
                     sqlx::query(
-                        "DELETE FROM jobs WHERE shard = $1 AND queue IN ('contact', 'disconnect') \
+                        "DELETE FROM jobs WHERE shard = $1 AND queue IN ('contact', 'media', 'disconnect') \
                          AND payload ->> 'user' = $2",
                     )
                     .bind(shard)

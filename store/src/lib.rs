@@ -15,6 +15,7 @@
 //! - [`jobs`]: work with a due time, behind apalis's storage seam; [`schedules`]: how ticks ended
 //! - [`peer`]: what the log's speed is measured against
 //! - [`vault`]: sealing what is personal or secret; [`erase`]: forgetting a person
+//! - [`objects`]: files of people, sealed, in an object store
 //! - [`login`], [`session`], [`oauth`], [`account`], [`answer`]: side tables
 //! - [`signal`], [`bus`]: hints that something happened; polling is the truth
 //! - [`limit`]: counting requests and failed logins, in Redis or in memory
@@ -38,6 +39,7 @@ pub mod jobs;
 pub mod limit;
 pub mod login;
 pub mod oauth;
+pub mod objects;
 pub mod parked;
 pub mod peer;
 pub mod places;

@@ -8,6 +8,7 @@ mod erasing;
 mod garbage;
 mod live;
 mod looking;
+mod media;
 mod operating;
 mod replay;
 mod roles;

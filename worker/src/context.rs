@@ -3,18 +3,23 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use hub_config::{Settings, WorkerSettings};
+use hub_config::{MediaSettings, Settings, WorkerSettings};
 use hub_domain::platform::http::{HttpRequest, HttpResponse, TransportError};
 use hub_domain::platform::{Adapter, App, Platform, adapter};
 use hub_store::Store;
+use hub_store::objects::Objects;
 use hub_store::usage::Call;
 
+use crate::fetch::Fetcher;
 use crate::http::Driver;
 use crate::reference::References;
 
 struct Inner {
     store: Store,
     settings: WorkerSettings,
+    media: MediaSettings,
+    objects: Objects,
+    fetcher: Fetcher,
     apps: HashMap<Platform, App>,
     http: Driver,
     references: References,
@@ -33,6 +38,9 @@ impl Context {
             inner: Arc::new(Inner {
                 store,
                 settings: settings.worker.clone(),
+                media: settings.media.clone(),
+                objects: Objects::in_folder(&settings.media.dir),
+                fetcher: Fetcher::new(settings)?,
                 apps: Platform::ALL
                     .into_iter()
                     .map(|platform| (platform, settings.app(platform)))
@@ -69,6 +77,21 @@ impl Context {
             self.inner.store.usage().call(what);
         }
         answer
+    }
+
+    /// Limits of media.
+    pub fn media(&self) -> &MediaSettings {
+        &self.inner.media
+    }
+
+    /// Where media are kept.
+    pub fn objects(&self) -> &Objects {
+        &self.inner.objects
+    }
+
+    /// Fetches what is at an address from outside.
+    pub fn fetcher(&self) -> &Fetcher {
+        &self.inner.fetcher
     }
 
     /// The references attached to sends.

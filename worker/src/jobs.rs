@@ -11,6 +11,7 @@ pub mod dlq;
 pub mod erase;
 pub mod install;
 pub mod maintenance;
+pub mod media;
 pub mod send;
 
 use std::panic::AssertUnwindSafe;
@@ -49,6 +50,7 @@ pub fn register(monitor: Monitor, context: &Context) -> Monitor {
     );
     let monitor = queue(monitor, context, erase::Erase::new(context.clone()));
     let monitor = queue(monitor, context, contact::Contact::new(context.clone()));
+    let monitor = queue(monitor, context, media::Media::new(context.clone()));
     let monitor = queue(monitor, context, install::Install::new(context.clone()));
     let monitor = queue(monitor, context, dlq::DeadLetters::new(context.clone()));
     queue(

@@ -3,12 +3,14 @@
 //! - [`reactor`] tails the log: [`reactors`] has one file per reactor
 //! - [`jobs`] has a due time: one file per queue
 //! - [`schedule`] turns cron ticks into jobs, once however many workers there are
-//! - [`http`] is the only place with an HTTP client
+//! - [`http`] calls platforms, [`fetch`] gets bytes from addresses that came from outside; nobody
+//!   else has an HTTP client
 //!
 //! Any number of worker processes may run; none of them holds anything that another could not
 //! take over.
 
 pub mod context;
+pub mod fetch;
 pub mod http;
 pub mod jobs;
 pub mod reactor;

@@ -193,6 +193,9 @@ pub const ROUTES: &[Route] = &[
     token("PATCH", "/api/messages/{id}/read").id(Id::Message, 404, "MESSAGE_NOT_FOUND"),
     token("PATCH", "/api/messages/conversation/{id}/read").id(Id::Conversation, 404, "CONVERSATION_NOT_FOUND"),
 
+    // A bad signature, whatever the id.
+    open("GET", "/api/media/{id}").id(Id::Message, 403, "FORBIDDEN"),
+
     open("GET", "/ws/messages"),
     open("GET", "/socket.io").errors(Errors::EngineIo),
     open("POST", "/socket.io").errors(Errors::EngineIo),

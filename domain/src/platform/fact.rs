@@ -3,7 +3,7 @@
 //! A fact is a statement of the platform, in plain text and without hub ids. The translator turns
 //! it into events (deriving ids, sealing personal content); `hub translate` prints it as JSON.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// The vocabulary shared by all platforms.
@@ -118,7 +118,7 @@ pub enum Direction {
 }
 
 /// What a message is made of. The word is the one used by the platform documents.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ContentKind {
     /// Text, possibly with a link preview.
@@ -152,7 +152,8 @@ pub enum ContentKind {
 }
 
 /// One medium of a message, as the platform describes it. Absent fields are unknown.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Media {
     /// What it is.
     pub kind: Option<ContentKind>,

@@ -16,7 +16,7 @@ use hub_store::signal::Topic;
 use hub_store::{Connection, Result, Store};
 
 use crate::Context;
-use crate::jobs::{contact, disconnect, erase, send};
+use crate::jobs::{contact, disconnect, erase, media, send};
 use crate::reactor::Reactor;
 
 pub(crate) const NAME: Name = Name {
@@ -46,6 +46,7 @@ fn job(shard: Shard, recorded: &Recorded) -> Option<NewJob> {
         }
         Event::MessageQueued(it) => Some(send::job(shard, &it.at)),
         Event::AccountDisconnected(it) => Some(disconnect::job(shard, it)),
+        Event::MediaAnnounced(it) => Some(media::job(shard, it)),
         Event::UserErased(it) => Some(erase::job(recorded.place, it)),
         Event::UserRegistered(_)
         | Event::SessionStarted(_)
@@ -62,6 +63,8 @@ fn job(shard: Shard, recorded: &Recorded) -> Option<NewJob> {
         | Event::ReactionChanged(_)
         | Event::ReceiptReceived(_)
         | Event::ContactNamed(_)
+        | Event::MediaStored(_)
+        | Event::MediaUnavailable(_)
         | Event::ConversationNoted(_)
         | Event::SendAttempted(_)
         | Event::MessageSent(_)
@@ -111,7 +114,12 @@ pub(crate) struct Enqueue {
 }
 
 /// The kinds of events that ask for a job.
-const CONCERNS: [&str; 3] = ["MessageQueued", "AccountDisconnected", "UserErased"];
+const CONCERNS: [&str; 4] = [
+    "MessageQueued",
+    "MediaAnnounced",
+    "AccountDisconnected",
+    "UserErased",
+];
 
 /// Those that ask for one only as the first of their stream.
 const FIRST_ONLY: [&str; 1] = ["MessageReceived"];
@@ -186,7 +194,7 @@ mod tests {
                 asked += usize::from(job.is_some());
             }
         }
-        // Three kinds at any version, one as the first.
-        assert_eq!(asked, 7);
+        // Four kinds at any version, one as the first.
+        assert_eq!(asked, 9);
     }
 }

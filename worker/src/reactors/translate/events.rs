@@ -3,9 +3,9 @@
 use chrono::{DateTime, Utc};
 use hub_domain::envelope::Append;
 use hub_domain::event::{
-    AccountNoted, ConversationNoted, Event, MessageDeleted, MessageEdited, MessageObserved,
-    MessageReceived, MessageSent, MessageType, PlatformMessage, ReactionChanged, Receipt,
-    ReceiptReceived, Thread,
+    AccountNoted, ConversationNoted, Event, MediaAnnounced, MessageDeleted, MessageEdited,
+    MessageObserved, MessageReceived, MessageSent, MessageType, PlatformMessage, ReactionChanged,
+    Receipt, ReceiptReceived, Thread,
 };
 use hub_domain::id::{ConversationId, Key, Shard, StreamId, conversation_id, message_id};
 use hub_domain::platform::Platform;
@@ -81,7 +81,28 @@ impl Translation<'_> {
             | FactKind::Ignored
             | FactKind::Unknown => self.noted(conversation, fact),
         };
-        Some(Append::one(self.shard, conversation, event).once(key))
+        let announced = self.announced(&event);
+        let mut append = Append::one(self.shard, conversation, event).once(key);
+        append.events.extend(announced);
+        Some(append)
+    }
+
+    /// That a message has media, for whoever fetches them.
+    fn announced(&self, event: &Event) -> Option<Event> {
+        let it = match event {
+            Event::MessageReceived(it) => &it.0,
+            Event::MessageObserved(it) => &it.0,
+            _ => return None,
+        };
+        let announced = MediaAnnounced {
+            user: it.at.user,
+            account: it.at.account,
+            platform: it.at.platform,
+            conversation: it.at.conversation,
+            message: it.message,
+            media: it.media.clone()?,
+        };
+        Some(announced.into())
     }
 
     fn message(&self, at: Thread, fact: &Fact) -> Option<PlatformMessage> {
