@@ -9,7 +9,7 @@
 //! - [`auth`]: tokens and who is calling; [`password`]: their hashes
 //! - [`limit`]: how much one person may ask for, and how often somebody may guess; `usage` counts
 //!   what they did
-//! - [`view`]: rows as clients see them
+//! - [`view`]: rows as clients see them; [`media`]: addresses of what came with them
 //! - [`error`]: the one place that turns what went wrong into an envelope
 //! - [`openapi`]: the document that describes all of it
 //! - [`request`], [`input`]: what surrounds a handler and what it reads
@@ -22,6 +22,7 @@ pub mod error;
 pub mod input;
 pub mod limit;
 pub mod live;
+pub mod media;
 mod observe;
 pub mod openapi;
 pub mod password;
@@ -35,6 +36,7 @@ use std::sync::Arc;
 
 use hub_config::Settings;
 use hub_store::Store;
+use hub_store::objects::Objects;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 pub use routes::router;
@@ -53,6 +55,8 @@ struct Inner {
     sockets: live::Sockets,
     hasher: password::Hasher,
     client: Option<client::Client>,
+    links: media::Links,
+    objects: Objects,
 }
 
 impl Api {
@@ -81,8 +85,15 @@ impl Api {
         metrics: Option<PrometheusHandle>,
         client: Option<client::Client>,
     ) -> Self {
+        let links = media::Links::new(
+            &settings.auth.encryption_key,
+            &settings.server.public_url,
+            settings.media.url_ttl,
+        );
         Self {
             inner: Arc::new(Inner {
+                links,
+                objects: Objects::in_folder(&settings.media.dir),
                 store,
                 settings,
                 metrics,
@@ -114,6 +125,14 @@ impl Api {
 
     pub(crate) fn client(&self) -> Option<&client::Client> {
         self.inner.client.as_ref()
+    }
+
+    pub(crate) fn links(&self) -> &media::Links {
+        &self.inner.links
+    }
+
+    pub(crate) fn objects(&self) -> &Objects {
+        &self.inner.objects
     }
 
     pub(crate) fn hasher(&self) -> &password::Hasher {

@@ -12,6 +12,7 @@ pub mod callback;
 pub mod conversations;
 pub mod docs;
 pub mod health;
+pub mod media;
 pub mod messages;
 pub mod oauth;
 pub mod page;
@@ -86,6 +87,7 @@ pub(crate) fn documented() -> OpenApiRouter<Api> {
         .merge(messages::routes())
         .merge(polls::routes())
         .merge(telegram::routes())
+        .merge(media::routes())
         .merge(live::routes())
         .merge(webhooks::routes())
         .merge(health::routes())

@@ -11,6 +11,8 @@ use hub_store::entity::{account, conversation, message};
 use hub_store::vault::{Keyring, Opened, REDACTED};
 use serde_json::{Value, json};
 
+use crate::media::{self, Links};
+
 /// A time as clients read it: RFC 3339, UTC, milliseconds, `Z`.
 pub fn timestamp(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Millis, true)
@@ -68,7 +70,12 @@ pub fn conversation(row: &conversation::Model, account: &account::Model, keys: &
 }
 
 /// A message with the conversation it belongs to, whose marks say what has been read.
-pub fn message(row: &message::Model, conversation: &conversation::Model, keys: &Keyring) -> Value {
+pub fn message(
+    row: &message::Model,
+    conversation: &conversation::Model,
+    keys: &Keyring,
+    links: &Links,
+) -> Value {
     let seen_at = seen_at(row, conversation);
     let is_read = if row.outgoing {
         seen_at.is_some()
@@ -83,8 +90,7 @@ pub fn message(row: &message::Model, conversation: &conversation::Model, keys: &
         "senderName": sender_name(row, keys),
         "content": open_text(row.body.as_deref(), keys),
         "messageType": row.message_type,
-        // Platform addresses and file ids are nothing a browser may load.
-        "mediaUrl": null,
+        "mediaUrl": media_url(row, conversation, keys, links),
         "isOutgoing": row.outgoing,
         "isRead": is_read,
         "sentAt": timestamp(row.sent_at.unwrap_or(row.created_at)),
@@ -92,6 +98,22 @@ pub fn message(row: &message::Model, conversation: &conversation::Model, keys: &
         "createdAt": timestamp(row.created_at),
         "status": row.state,
     })
+}
+
+/// Where a browser can load what came with the message, once the hub has it and until it is erased.
+/// Never the platform's address or id of it.
+fn media_url(
+    row: &message::Model,
+    conversation: &conversation::Model,
+    keys: &Keyring,
+    links: &Links,
+) -> Option<String> {
+    // Under the key that opens the description of the media, which is that of the text.
+    if matches!(keys.key(row.media.as_deref()?), Ok(None)) {
+        return None;
+    }
+    let owner = UserId(conversation.user_id);
+    Some(links.url(owner, media::shown(row)?, Utc::now()))
 }
 
 /// True when the hub user has read this incoming message, by a mark on it or on its conversation.

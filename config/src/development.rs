@@ -131,6 +131,9 @@ pub(crate) fn point_at_sandbox(layers: &mut Layers) -> Result<(), SettingsError>
     {
         layers.fill(base, &sandbox);
     }
+    if !layers.is_chosen("media.trusted_origins") {
+        layers.fill("media.trusted_origins", &sandbox);
+    }
     for (platform, own) in OWN_REGISTRATION {
         if layers.is_chosen(own) {
             continue;

@@ -139,10 +139,11 @@ impl Layers {
 
     /// Sets a value from inside the program.
     pub(crate) fn fill(&mut self, path: &str, value: &str) {
-        self.values.insert(
-            path.to_owned(),
-            (Raw::Text(value.to_owned()), Origin::Filled),
-        );
+        let value = match self.entry(path).0 {
+            Raw::List(_) => Raw::List(vec![value.to_owned()]),
+            Raw::Text(_) => Raw::Text(value.to_owned()),
+        };
+        self.values.insert(path.to_owned(), (value, Origin::Filled));
     }
 
     /// Whether somebody chose this value: it is set, and not by `default.toml`.

@@ -15,6 +15,7 @@ mod error;
 mod keys;
 mod layers;
 mod log;
+mod media;
 mod platforms;
 mod redis;
 mod role;
@@ -36,6 +37,7 @@ pub use data::DataSettings;
 pub use database::DatabaseSettings;
 pub use error::SettingsError;
 pub use log::{LogFormat, LogSettings};
+pub use media::MediaSettings;
 pub use platforms::PlatformSettings;
 pub use redis::RedisSettings;
 pub use role::Role;
@@ -64,6 +66,8 @@ pub struct Settings {
     pub worker: WorkerSettings,
     /// Limits and waits of the API.
     pub api: ApiSettings,
+    /// Pictures, videos and files of messages.
+    pub media: MediaSettings,
     /// The played platforms.
     pub sandbox: SandboxSettings,
     /// The hub's registration with each platform; read it through [`Settings::app`].
@@ -124,8 +128,10 @@ impl Settings {
 
     fn read(layers: Layers) -> Result<Self, SettingsError> {
         let server = ServerSettings::read(&layers)?;
+        let data = DataSettings::read(&layers);
         Ok(Self {
-            data: DataSettings::read(&layers),
+            media: MediaSettings::read(&layers, &data.dir)?,
+            data,
             database: DatabaseSettings::read(&layers)?,
             redis: RedisSettings::read(&layers)?,
             auth: AuthSettings::read(&layers)?,

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::id::{AccountId, ConversationId, MessageId, SessionId, UserId};
+use crate::id::{AccountId, ConversationId, MessageId, ObjectId, SessionId, UserId};
 use crate::platform::Platform;
 
 pub use upcast::{UPCASTS, Upcast, read_as};
@@ -153,6 +153,22 @@ pub enum Revocation {
     /// A token that had been exchanged was presented again: somebody has what is not theirs, so the
     /// whole family is over. Since schema 2.
     Reuse,
+}
+
+/// Why the hub does not have a medium and will not get it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MediaLoss {
+    /// The platform does not hand it out, or no longer.
+    Gone,
+    /// It is larger than the hub takes.
+    TooBig,
+    /// The bytes are not what the message said.
+    WrongType,
+    /// It is at an address that the hub does not fetch from.
+    Refused,
+    /// It was not to be had in all allowed attempts.
+    Unreachable,
 }
 
 macro_rules! payloads {
@@ -316,6 +332,51 @@ payloads! {
         conversation: ConversationId,
         /// The name.
         name: Sealed,
+    }
+    /// A message has media: they are to be fetched before the platform lets go of them.
+    MediaAnnounced {
+        /// The owner.
+        user: UserId,
+        /// The connected account.
+        account: AccountId,
+        /// The platform.
+        platform: Platform,
+        /// The conversation.
+        conversation: ConversationId,
+        /// The message.
+        message: MessageId,
+        /// The media as the platform described them, as JSON.
+        media: Sealed,
+    }
+    /// A medium of a message was fetched and is in the object store.
+    MediaStored {
+        /// The owner.
+        user: UserId,
+        /// The conversation.
+        conversation: ConversationId,
+        /// The message.
+        message: MessageId,
+        /// Which of the message's media, from 0.
+        index: u16,
+        /// Its name among the owner's objects.
+        object: ObjectId,
+        /// What the bytes are, by their content.
+        content_type: String,
+        /// How many there are.
+        size: u64,
+    }
+    /// A medium of a message will not be fetched.
+    MediaUnavailable {
+        /// The owner.
+        user: UserId,
+        /// The conversation.
+        conversation: ConversationId,
+        /// The message.
+        message: MessageId,
+        /// Which of the message's media, from 0.
+        index: u16,
+        /// Why.
+        loss: MediaLoss,
     }
     /// Something else happened around a conversation; kept for explanation.
     ConversationNoted {
@@ -601,6 +662,12 @@ events! {
     ReceiptReceived(ReceiptReceived) = 1,
     /// See [`ContactNamed`].
     ContactNamed(ContactNamed) = 1,
+    /// See [`MediaAnnounced`].
+    MediaAnnounced(MediaAnnounced) = 1,
+    /// See [`MediaStored`].
+    MediaStored(MediaStored) = 1,
+    /// See [`MediaUnavailable`].
+    MediaUnavailable(MediaUnavailable) = 1,
     /// See [`ConversationNoted`].
     ConversationNoted(ConversationNoted) = 1,
     /// See [`MessageQueued`].

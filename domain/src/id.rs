@@ -53,6 +53,10 @@ id!(
     MessageId
 );
 id!(
+    /// A file of a person in the object store.
+    ObjectId
+);
+id!(
     /// A stream of the event log.
     StreamId
 );
@@ -116,6 +120,15 @@ pub fn message_key(conversation: ConversationId, platform_message_id: &str) -> K
         conversation.0.as_bytes(),
         platform_message_id.as_bytes(),
     ])
+}
+
+/// The file that holds one of a message's media: the same however often it is fetched.
+pub fn object_id(message: MessageId, index: u16) -> ObjectId {
+    ObjectId(derive(&[
+        b"object",
+        message.0.as_bytes(),
+        &index.to_be_bytes(),
+    ]))
 }
 
 impl From<AccountId> for StreamId {

@@ -9,7 +9,7 @@
 //! - [`event`], [`envelope`], [`command`]: what is written to the log
 //! - [`platform`]: one sans-IO adapter per platform, speaking [`platform::fact`] and [`platform::http`]
 //! - [`projection`]: folds from events to read-model rows
-//! - [`retry`], [`retention`], [`limits`], [`text`], [`signature`], [`jwt`]: small rules used by all of the above
+//! - [`retry`], [`retention`], [`limits`], [`text`], [`media`], [`signature`], [`jwt`]: small rules used by all of the above
 //! - [`imported`]: what rows of earlier installations mean here
 
 pub mod command;
@@ -19,6 +19,7 @@ pub mod id;
 pub mod imported;
 pub mod jwt;
 pub mod limits;
+pub mod media;
 pub mod platform;
 pub mod projection;
 pub mod retention;

@@ -7,6 +7,7 @@
 pub mod call;
 pub mod fact;
 pub mod http;
+pub mod media;
 pub mod polling;
 pub mod telegram_user;
 
@@ -31,8 +32,9 @@ use serde_json::Value;
 
 use crate::secret::Secret;
 use call::{CallFailure, Fetch, PollFlow, SubscribeFlow, Tokens};
-use fact::Fact;
+use fact::{Fact, Media};
 use http::{HttpRequest, HttpResponse, TransportError};
+use media::{Direct, MediaFlow};
 use polling::Polling;
 
 /// The platforms a client may see. No other value ever reaches one.
@@ -539,6 +541,12 @@ pub trait Adapter: Sync + Send {
         _id: &str,
     ) -> Option<HttpRequest> {
         None
+    }
+
+    /// Starts finding out where the bytes of a medium are. Enough as it is for platforms that give
+    /// an address with the message.
+    fn media(&self, _app: &App, _credentials: &Credentials, medium: &Media) -> Box<dyn MediaFlow> {
+        Box::new(Direct::new(medium))
     }
 
     /// Calls to make once when a worker starts, so that webhooks arrive at `app.webhook_url`.

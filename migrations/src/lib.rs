@@ -19,6 +19,7 @@ mod m0012_renewals;
 mod m0013_usage;
 mod m0014_subscriptions;
 mod m0015_telegram_sessions;
+mod m0016_media;
 
 use sea_orm_migration::prelude::*;
 
@@ -44,6 +45,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0013_usage::Migration),
             Box::new(m0014_subscriptions::Migration),
             Box::new(m0015_telegram_sessions::Migration),
+            Box::new(m0016_media::Migration),
         ]
     }
 }

@@ -6,8 +6,9 @@
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::{Query, State};
-use axum::http::StatusCode;
+use axum::extract::{Path, Query, State};
+use axum::http::header::HOST;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
@@ -18,7 +19,7 @@ use serde_json::{Value, json};
 use crate::call::text;
 use crate::deliver::{Delivery, Outcome};
 use crate::faults::Setting;
-use crate::platform::{Incoming, Player};
+use crate::platform::{Attached, Incoming, Player};
 use crate::serve::Sandbox;
 
 /// The most copies `repeat` may ask for.
@@ -39,6 +40,7 @@ pub(crate) fn router() -> Router<Sandbox> {
         .route("/", get(front_page))
         .route("/control/hub", put(set_hub).get(hub))
         .route("/control/incoming", post(incoming))
+        .route("/control/media/{name}", put(put_media))
         .route("/control/sent", get(sent))
         .route("/control/faults", put(set_fault).delete(clear_faults))
         .route("/control/requests", get(requests))
@@ -103,11 +105,17 @@ async fn expire(State(sandbox): State<Sandbox>, body: Bytes) -> Result<Json<Valu
     Ok(Json(json!({"ok": true})))
 }
 
-async fn incoming(State(sandbox): State<Sandbox>, body: Bytes) -> Result<Json<Value>, BadInput> {
+async fn incoming(
+    State(sandbox): State<Sandbox>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<Value>, BadInput> {
     sandbox.world.drive();
     let body: Value = parse(&body)?;
     let player = player_of(&sandbox, &body)?;
-    let incoming = read_incoming(&body).map_err(|missing| BadInput(missing.to_owned()))?;
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let incoming = read_incoming(&body, host.unwrap_or_default())
+        .map_err(|missing| BadInput(missing.to_owned()))?;
     let copies = match &body["repeat"] {
         Value::Null => 1,
         repeat => repeat
@@ -128,14 +136,16 @@ async fn incoming(State(sandbox): State<Sandbox>, body: Bytes) -> Result<Json<Va
     })))
 }
 
-fn read_incoming(body: &Value) -> Result<Incoming, &'static str> {
+fn read_incoming(body: &Value, host: &str) -> Result<Incoming, &'static str> {
     let from_id = text(&body["from"]["id"])
         .filter(|id| !id.is_empty())
         .ok_or("from.id must be a string or a number")?;
-    let written = body["text"]
-        .as_str()
-        .filter(|text| !text.is_empty())
-        .ok_or("text must be a non-empty string")?;
+    let media = read_attached(body, host)?;
+    let written = body["text"].as_str().filter(|text| !text.is_empty());
+    let written = match (written, &media) {
+        (None, Some(_)) => "",
+        (written, _) => written.ok_or("text must be a non-empty string")?,
+    };
     let name = body["from"]["name"]
         .as_str()
         .filter(|name| !name.is_empty());
@@ -145,7 +155,34 @@ fn read_incoming(body: &Value) -> Result<Incoming, &'static str> {
         from_name: name.unwrap_or("Customer").to_owned(),
         text: written.to_owned(),
         picture: body["picture"] == Value::Bool(true),
+        media,
     })
+}
+
+/// What is attached: a file of the shelf, or one that is said to be elsewhere.
+fn read_attached(body: &Value, host: &str) -> Result<Option<Attached>, &'static str> {
+    let media = &body["media"];
+    if media.is_null() {
+        return Ok(None);
+    }
+    let word = |name: &str| media[name].as_str().filter(|text| !text.is_empty());
+    let name = word("name").ok_or("media.name must be a non-empty string")?;
+    let platform = body["platform"].as_str().unwrap_or_default();
+    let here = || format!("http://{host}/media/{platform}/{name}");
+    Ok(Some(Attached {
+        kind: word("kind").unwrap_or("image").to_owned(),
+        name: name.to_owned(),
+        url: word("url").map_or_else(here, str::to_owned),
+    }))
+}
+
+async fn put_media(
+    State(sandbox): State<Sandbox>,
+    Path(name): Path<String>,
+    body: Bytes,
+) -> Json<Value> {
+    sandbox.world.shelf.put(&name, body);
+    Json(json!({"ok": true}))
 }
 
 #[derive(Deserialize)]
@@ -226,12 +263,15 @@ const FRONT_PAGE: &str = r#"<!doctype html>
 pages under <code>/&lt;tenant&gt;/oauth2/v2.0/…</code>. Nothing here reaches the real ones.</p>
 <h2>Controls</h2>
 <pre>
-POST   /control/incoming  {"platform","account","from":{"id","name"},"text","picture"?,"repeat"?}   a customer writes
+POST   /control/incoming  {"platform","account","from":{"id","name"},"text","picture"?,"repeat"?,
+                           "media":{"kind","name","url"?}?}                            a customer writes
+PUT    /control/media/&lt;name&gt;  (bytes)                                                 what "media" may name
 GET    /control/sent?platform=&amp;account=                                                what the platforms accepted
 GET    /control/requests                                                               what they were asked
 PUT    /control/faults    {"platform","op","mode","status"?,"retryAfter"?,"times"?,"rate"?,"seed"?}
          op send:            status, hang, accept_no_reply
          op token, fetch:    status, hang
+         op media:           status, hang, cut_off
          op webhook:         duplicate, reorder, drop
          op dialog:          status (the person refuses to connect)
 DELETE /control/faults

@@ -251,6 +251,7 @@ async fn say(sandbox: &Sandbox, customer: &Customer, text: &str) -> bool {
         from_name: customer.name.to_owned(),
         text: text.to_owned(),
         picture: false,
+        media: None,
     };
     match player.write(&incoming) {
         Ok(written) => match written.webhook {

@@ -23,6 +23,8 @@ pub(crate) enum Op {
     Token,
     /// Reading accounts and conversations.
     Fetch,
+    /// Handing out a file.
+    Media,
     /// The page a person sees when connecting.
     Dialog,
 }
@@ -43,6 +45,8 @@ pub(crate) enum Mode {
     Reorder,
     /// Do not deliver.
     Drop,
+    /// Break off in the middle of a file.
+    CutOff,
 }
 
 /// A fault as `PUT /control/faults` describes it.
@@ -93,6 +97,7 @@ impl Setting {
             Op::Send => &[Mode::Status, Mode::Hang, Mode::AcceptNoReply],
             Op::Webhook => &[Mode::Duplicate, Mode::Reorder, Mode::Drop],
             Op::Token | Op::Fetch => &[Mode::Status, Mode::Hang],
+            Op::Media => &[Mode::Status, Mode::Hang, Mode::CutOff],
             Op::Dialog => &[Mode::Status],
         };
         if !platforms.contains(&self.platform.as_str()) {
@@ -168,7 +173,7 @@ impl Faults {
                 status: setting.status.unwrap_or(500),
                 retry_after_s: setting.retry_after,
             },
-            Mode::Hang | Mode::Duplicate | Mode::Reorder | Mode::Drop => Fault::Hang,
+            Mode::Hang | Mode::Duplicate | Mode::Reorder | Mode::Drop | Mode::CutOff => Fault::Hang,
         })
     }
 
@@ -176,6 +181,14 @@ impl Faults {
     pub(crate) fn hits_webhook(&self, platform: &str, mode: Mode) -> bool {
         self.strike(platform, |setting| {
             setting.op == Op::Webhook && setting.mode == mode
+        })
+        .is_some()
+    }
+
+    /// Whether handing out a file has to break off now. Counts as one of its `times`.
+    pub(crate) fn cuts_off(&self, platform: &str) -> bool {
+        self.strike(platform, |setting| {
+            setting.op == Op::Media && setting.mode == Mode::CutOff
         })
         .is_some()
     }

@@ -29,6 +29,7 @@ mod ledger;
 mod platform;
 mod random;
 mod serve;
+mod shelf;
 mod sign;
 mod world;
 

@@ -32,9 +32,22 @@ pub(crate) struct Incoming {
     pub(crate) account: Option<String>,
     pub(crate) from_id: String,
     pub(crate) from_name: String,
+    /// May be empty when something is attached.
     pub(crate) text: String,
     /// A picture comes with it.
     pub(crate) picture: bool,
+    pub(crate) media: Option<Attached>,
+}
+
+/// What a customer attached to a message.
+#[derive(Clone, Debug)]
+pub(crate) struct Attached {
+    /// `image`, `video`, `audio` or `file`.
+    pub(crate) kind: String,
+    /// Its name on the shelf.
+    pub(crate) name: String,
+    /// Where it is, on platforms that say so.
+    pub(crate) url: String,
 }
 
 /// What the platform made of a customer's message.

@@ -3,17 +3,27 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use tokio_util::sync::CancellationToken;
 
+use crate::call::Call;
 use crate::deliver::Courier;
-use crate::faults::Faults;
+use crate::faults::{Fault, Faults, Op};
 use crate::ledger::Ledger;
+use crate::shelf::Shelf;
+
+/// How long a hanging platform keeps the hub waiting.
+const HANG: Duration = Duration::from_secs(60);
 
 /// One running sandbox, behind all of its platforms.
 pub(crate) struct World {
     pub(crate) faults: Faults,
     pub(crate) ledger: Ledger,
     pub(crate) courier: Courier,
+    pub(crate) shelf: Shelf,
     /// Cancelled when the sandbox stops; everything in the background listens.
     pub(crate) stop: CancellationToken,
     /// Where the sandbox itself is reached, for the URLs platforms hand out.
@@ -35,6 +45,7 @@ impl World {
             faults: Faults::new(born_us),
             ledger: Ledger::new(),
             courier: Courier::new(hub_webhook_base)?,
+            shelf: Shelf::default(),
             stop: CancellationToken::new(),
             address: OnceLock::new(),
             born_us,
@@ -60,6 +71,20 @@ impl World {
     /// True while somebody drives the sandbox.
     pub(crate) fn is_driven(&self) -> bool {
         now_ms() - self.driven_ms.load(Ordering::Relaxed) < DRIVEN_MS
+    }
+
+    /// Hands a file out, or suffers what handing files out has to suffer on this platform.
+    pub(crate) async fn hand_out(&self, platform: &str, call: &Call, name: &str) -> Response {
+        if self.faults.cuts_off(platform) {
+            return self.shelf.break_off(name);
+        }
+        match self.faults.hit(platform, Op::Media) {
+            Some(Fault::Status { status, .. }) => StatusCode::from_u16(status)
+                .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+                .into_response(),
+            Some(Fault::Hang | Fault::AcceptNoReply) => call.leave_unanswered(HANG).await,
+            None => self.shelf.hand_out(name),
+        }
     }
 
     /// Letters and digits no other call returns, not even after a restart: they hold the moment

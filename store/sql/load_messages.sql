@@ -5,7 +5,7 @@
 SELECT m.shard, m.id, m.conversation_id, m.platform_message_id, m.state, m.sender_id, m.sender_name, m.body,
     m.message_type, m.media, m.detail, m.outgoing, m.is_read, m.sent_at, m.delivered_at, m.seen_at,
     m.edited_at, m.deleted_at, m.reactions::text, m.attempts, m.retry_at, m.failure,
-    m.failure_reason, m.position, m.created_at
+    m.failure_reason, m.position, m.created_at, m.files::text
 FROM unnest($2::smallint[], $3::uuid[]) AS w (shard, id)
 CROSS JOIN LATERAL (
     SELECT * FROM read.messages
@@ -15,7 +15,7 @@ UNION ALL
 SELECT m.shard, m.id, m.conversation_id, m.platform_message_id, m.state, m.sender_id, m.sender_name, m.body,
     m.message_type, m.media, m.detail, m.outgoing, m.is_read, m.sent_at, m.delivered_at, m.seen_at,
     m.edited_at, m.deleted_at, m.reactions::text, m.attempts, m.retry_at, m.failure,
-    m.failure_reason, m.position, m.created_at
+    m.failure_reason, m.position, m.created_at, m.files::text
 FROM unnest($4::smallint[], $5::uuid[], $6::text[])
     AS w (shard, conversation, platform_message_id)
 CROSS JOIN LATERAL (

@@ -162,7 +162,7 @@ impl Store {
                 .remove(
                     sqlx::query(
                         "DELETE FROM jobs WHERE shard = $1 \
-                         AND queue IN ('contact', 'disconnect', 'poll', 'tokens', 'fetch', \
+                         AND queue IN ('contact', 'media', 'disconnect', 'poll', 'tokens', 'fetch', \
                              'subscribe', 'telegram') \
                          AND payload ->> 'user' = $2",
                     )

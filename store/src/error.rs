@@ -58,6 +58,9 @@ pub enum Error {
     /// Redis is configured and does not answer.
     #[error("Redis is not available: {0}")]
     Redis(#[from] redis::RedisError),
+    /// The object store does not do what was asked of it; it may in a moment.
+    #[error("the object store failed: {0}")]
+    Objects(String),
     /// Something sealed cannot be opened: wrong key or altered content.
     #[error("sealed content cannot be opened: {0}")]
     Sealed(&'static str),
@@ -77,7 +80,12 @@ impl Error {
     pub fn is_temporary(&self) -> bool {
         matches!(
             self,
-            Self::Unavailable(_) | Self::Unknown(_) | Self::Busy | Self::Behind(_) | Self::Redis(_)
+            Self::Unavailable(_)
+                | Self::Unknown(_)
+                | Self::Busy
+                | Self::Behind(_)
+                | Self::Redis(_)
+                | Self::Objects(_)
         )
     }
 
@@ -153,6 +161,12 @@ impl From<sqlx::Error> for Error {
         } else {
             Self::Statement(error)
         }
+    }
+}
+
+impl From<object_store::Error> for Error {
+    fn from(error: object_store::Error) -> Self {
+        Self::Objects(error.to_string())
     }
 }
 

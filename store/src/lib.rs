@@ -20,6 +20,7 @@
 //! - [`subscriptions`]: what platforms have promised to tell, and until when
 //! - [`import`]: taking over an earlier installation; [`aliases`]: the ids it brought with it
 //! - [`telegram`]: who holds the session of a Telegram user account
+//! - [`objects`]: files of people, sealed, in an object store
 //! - [`signal`], [`bus`]: hints that something happened; polling is the truth
 //! - [`limit`]: counting requests, calls of platforms and failed logins, in Redis or in memory
 //! - [`usage`]: who used what, and the daily report of it
@@ -44,6 +45,7 @@ pub mod jobs;
 pub mod limit;
 pub mod login;
 pub mod oauth;
+pub mod objects;
 pub mod parked;
 pub mod peer;
 pub mod places;

@@ -12,6 +12,7 @@ mod importing;
 mod linkedin;
 mod live;
 mod looking;
+mod media;
 mod operating;
 mod platforms;
 mod replay;

@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use hub_config::{Settings, WorkerSettings};
+use hub_config::{MediaSettings, Settings, WorkerSettings};
 use hub_domain::platform::http::{HttpRequest, HttpResponse, TransportError};
 use hub_domain::platform::{Adapter, App, Platform, adapter};
 use hub_store::Store;
+use hub_store::objects::Objects;
 use hub_store::usage::Call;
 
+use crate::fetch::Fetcher;
 use crate::http::Driver;
 use crate::reference::References;
 use crate::telegram_user::Sessions;
@@ -16,6 +18,9 @@ use crate::telegram_user::Sessions;
 struct Inner {
     store: Store,
     settings: WorkerSettings,
+    media: MediaSettings,
+    objects: Objects,
+    fetcher: Fetcher,
     apps: HashMap<Platform, App>,
     http: Driver,
     references: References,
@@ -35,6 +40,9 @@ impl Context {
             inner: Arc::new(Inner {
                 store,
                 settings: settings.worker.clone(),
+                media: settings.media.clone(),
+                objects: Objects::in_folder(&settings.media.dir),
+                fetcher: Fetcher::new(settings)?,
                 apps: Platform::ALL
                     .into_iter()
                     .map(|platform| (platform, settings.app(platform)))
@@ -77,6 +85,21 @@ impl Context {
     /// The sessions of Telegram user accounts that this process holds.
     pub fn telegram(&self) -> &Sessions {
         &self.inner.telegram
+    }
+
+    /// Limits of media.
+    pub fn media(&self) -> &MediaSettings {
+        &self.inner.media
+    }
+
+    /// Where media are kept.
+    pub fn objects(&self) -> &Objects {
+        &self.inner.objects
+    }
+
+    /// Fetches what is at an address from outside.
+    pub fn fetcher(&self) -> &Fetcher {
+        &self.inner.fetcher
     }
 
     /// The references attached to sends.

@@ -1,4 +1,5 @@
-//! The driver between sans-IO adapters and the network: the only HTTP client of the hub.
+//! The driver between sans-IO adapters and the network. Addresses that came from outside are for
+//! [`crate::fetch`].
 //!
 //! No redirects (a followed POST is a second send), separate limits for connecting and for the
 //! whole call, answers read up to a bound. What matters is told apart: whether the request

@@ -12,6 +12,7 @@ pub mod erase;
 pub mod fetch;
 pub mod install;
 pub mod maintenance;
+pub mod media;
 pub mod poll;
 pub mod send;
 pub mod subscribe;
@@ -63,6 +64,7 @@ pub fn register(monitor: Monitor, context: &Context) -> Monitor {
     let monitor = queue(monitor, context, erase::Erase::new(context.clone()));
     let monitor = queue(monitor, context, contact::Contact::new(context.clone()));
     let monitor = queue(monitor, context, telegram::Telegram::new(context.clone()));
+    let monitor = queue(monitor, context, media::Media::new(context.clone()));
     let monitor = queue(monitor, context, install::Install::new(context.clone()));
     let monitor = queue(monitor, context, dlq::DeadLetters::new(context.clone()));
     let monitor = queue(monitor, context, poll::Poll::new(context.clone()));

@@ -12,6 +12,7 @@
 
 pub mod call;
 pub mod context;
+pub mod fetch;
 pub mod http;
 pub mod jobs;
 pub mod peer;

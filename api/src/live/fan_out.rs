@@ -84,7 +84,7 @@ fn news(api: Api, changes: broadcast::Receiver<Arc<Change>>) -> impl Stream<Item
 
 async fn look_up(api: Api, news: News) -> (UserId, Vec<Frame>) {
     let News { change, told_until } = news;
-    let frames = lookup::frames(api.store(), &change, told_until).await;
+    let frames = lookup::frames(&api, &change, told_until).await;
     let frames = frames.unwrap_or_else(|error| {
         tracing::warn!(%error, shard = %change.shard, position = change.position,
             "a live change was not told");

@@ -2,15 +2,15 @@
 
 use chrono::{DateTime, Utc};
 use hub_domain::id::{ConversationId, MessageId};
+use hub_store::Result;
 use hub_store::bus::{Change, What};
 use hub_store::entity::{account, conversation, message};
 use hub_store::query::Unread;
 use hub_store::vault::Keyring;
-use hub_store::{Result, Store};
 use serde_json::json;
 
 use super::frame::Frame;
-use crate::view;
+use crate::{Api, view};
 
 /// Messages a receipt is told for, newest first. A client shows about a screen of them, and loads
 /// the rest with their marks.
@@ -21,15 +21,15 @@ const RECEIPT_MESSAGES_MAX: i64 = 50;
 ///
 /// `told_until` is how far earlier receipts have been told.
 pub(super) async fn frames(
-    store: &Store,
+    api: &Api,
     change: &Change,
     told_until: Option<DateTime<Utc>>,
 ) -> Result<Vec<Frame>> {
-    let rows = Rows::load(store, change).await?;
+    let rows = Rows::load(api, change).await?;
     let mut frames = Vec::with_capacity(change.what.len());
     for what in &change.what {
         match what {
-            What::NewMessage { message } => frames.extend(rows.new_message(*message)),
+            What::NewMessage { message } => frames.extend(rows.new_message(api, *message)),
             What::MessageStatus { message, status } => {
                 frames.extend(rows.status(*message, status));
             }
@@ -66,7 +66,8 @@ struct Rows {
 }
 
 impl Rows {
-    async fn load(store: &Store, change: &Change) -> Result<Self> {
+    async fn load(api: &Api, change: &Change) -> Result<Self> {
+        let store = api.store();
         let user = change.user;
         let mut rows = Self {
             keys: Keyring::default(),
@@ -107,11 +108,11 @@ impl Rows {
         Ok(rows)
     }
 
-    fn new_message(&self, id: MessageId) -> Option<Frame> {
+    fn new_message(&self, api: &Api, id: MessageId) -> Option<Frame> {
         let message = self.message.as_ref().filter(|row| row.id == id.0)?;
         let (conversation, account) = self.conversation.as_ref()?;
         let payload = json!({
-            "message": view::message(message, conversation, &self.keys),
+            "message": view::message(message, conversation, &self.keys, api.links()),
             "conversation": view::conversation(conversation, account, &self.keys),
             "timestamp": now(),
         });

@@ -158,6 +158,18 @@ pub struct WidgetQuery {
     pub error: String,
 }
 
+/// What makes an address of a medium one that the hub gave out.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct MediaAddress {
+    /// Whose it is.
+    pub owner: uuid::Uuid,
+    /// When the address ends, in seconds since 1970.
+    pub expires: i64,
+    /// The hub's signature.
+    pub signature: String,
+}
+
 /// What a platform brings back.
 #[derive(ToSchema, IntoParams)]
 #[into_params(parameter_in = Query)]

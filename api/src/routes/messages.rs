@@ -67,7 +67,7 @@ async fn recent(
     let keys = keys.map_err(failed)?;
     let messages: Vec<Value> = rows
         .iter()
-        .map(|(row, conversation)| view::message(row, conversation, &keys))
+        .map(|(row, conversation)| view::message(row, conversation, &keys, api.links()))
         .collect();
     Ok(Json(
         json!({ "count": messages.len(), "messages": messages }),
@@ -140,7 +140,7 @@ async fn thread(
     let keys = keys.map_err(failed)?;
     let messages: Vec<Value> = rows
         .iter()
-        .map(|row| view::message(row, &conversation, &keys))
+        .map(|row| view::message(row, &conversation, &keys, api.links()))
         .collect();
     let count = i64::try_from(messages.len()).unwrap_or(i64::MAX);
     let total = i64::from(conversation.messages);

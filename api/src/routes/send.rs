@@ -418,7 +418,7 @@ async fn answer(
     // It is in the log: that its keys cannot be asked for now is no failure of the send.
     let keys = vault.keyring(to.user, row.body.as_deref()).await;
     let keys = keys.unwrap_or_default();
-    let mut shown = view::message(&row, &conversation, &keys);
+    let mut shown = view::message(&row, &conversation, &keys, api.links());
     if shown["content"] == "" {
         shown["content"] = json!(wanted.text);
     }
@@ -496,6 +496,7 @@ fn queued(to: &To, wanted: &Wanted, message: MessageId) -> message::Model {
         failure_reason: None,
         position: i64::MAX,
         created_at: now,
+        files: json!([]),
     }
 }
 

@@ -214,6 +214,9 @@ pub const ROUTES: &[Route] = &[
     token("POST", "/api/telegram/{id}/sync").errors(Errors::Telegram).id(Id::Account, 404, "ACCOUNT_NOT_FOUND"),
     token("POST", "/api/telegram/{id}/reset").errors(Errors::Telegram).id(Id::Account, 404, "ACCOUNT_NOT_FOUND"),
 
+    // A bad signature, whatever the id.
+    open("GET", "/api/media/{id}").id(Id::Message, 403, "FORBIDDEN"),
+
     open("GET", "/ws/messages"),
     open("GET", "/socket.io").errors(Errors::EngineIo),
     open("POST", "/socket.io").errors(Errors::EngineIo),

@@ -163,7 +163,8 @@ pub enum ContentKind {
 }
 
 /// One medium of a message, as the platform describes it. Absent fields are unknown.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Media {
     /// What it is.
     pub kind: Option<ContentKind>,

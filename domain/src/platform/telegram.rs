@@ -7,6 +7,7 @@
 
 mod connect;
 mod content;
+mod media;
 mod message;
 mod send;
 mod thread;
@@ -16,8 +17,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::fact::Fact;
+use super::fact::{Fact, Media};
 use super::http::{HttpRequest, HttpResponse, TransportError};
+use super::media::MediaFlow;
 use super::{
     Adapter, App, Capabilities, ConnectError, ConnectFlow, Credentials, Grant, Handshake, Headers,
     Outbound, Platform, Reconcile, Refused, SendOutcome, TextUnit, Unreadable, telegram_user, wire,
@@ -140,6 +142,10 @@ impl Adapter for Bot {
     }
 
     /// Always with the secret: a call without it would remove it.
+    fn media(&self, app: &App, credentials: &Credentials, medium: &Media) -> Box<dyn MediaFlow> {
+        Box::new(media::File::new(app, credentials, medium))
+    }
+
     fn install(&self, app: &App) -> Vec<HttpRequest> {
         if app.bot_token.is_empty() || app.webhook_secret.is_empty() || app.webhook_url.is_empty() {
             return Vec::new();

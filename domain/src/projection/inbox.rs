@@ -13,8 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use super::Table;
 use crate::envelope::Recorded;
-use crate::event::{Event, FailureClass, MessageType, PlatformMessage, Receipt, Sealed, Thread};
-use crate::id::{AccountId, ConversationId, MessageId, UserId, message_id};
+use crate::event::{
+    Event, FailureClass, MediaLoss, MessageType, PlatformMessage, Receipt, Sealed, Thread,
+};
+use crate::id::{AccountId, ConversationId, MessageId, ObjectId, UserId, message_id};
 use crate::platform::Platform;
 
 mod count;
@@ -128,6 +130,28 @@ pub struct Reaction {
     pub at: DateTime<Utc>,
 }
 
+/// What became of one medium of a message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct File {
+    /// Which of the message's media, from 0.
+    pub index: u16,
+    /// The bytes, when the hub has them.
+    pub stored: Option<StoredFile>,
+    /// Why it has not.
+    pub loss: Option<MediaLoss>,
+}
+
+/// A medium in the object store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredFile {
+    /// Its name among the owner's objects.
+    pub object: ObjectId,
+    /// What the bytes are, by their content.
+    pub content_type: String,
+    /// How many there are.
+    pub size: u64,
+}
+
 /// A message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageRow {
@@ -149,6 +173,8 @@ pub struct MessageRow {
     pub message_type: MessageType,
     /// Media as the platform described them.
     pub media: Option<Sealed>,
+    /// What became of them, in their order, as far as that is known.
+    pub files: Vec<File>,
     /// Further detail.
     pub detail: Option<Sealed>,
     /// Ours.
@@ -263,6 +289,8 @@ impl Touch {
             Event::MessageRead(it) => self.own(it.conversation, it.message),
             Event::ConversationRead(it) => self.conversations.push(it.conversation),
             Event::ContactNamed(it) => self.conversations.push(it.conversation),
+            Event::MediaStored(it) => self.own(it.conversation, it.message),
+            Event::MediaUnavailable(it) => self.own(it.conversation, it.message),
             Event::UserRegistered(_)
             | Event::UserErased(_)
             | Event::SessionStarted(_)
@@ -274,6 +302,7 @@ impl Touch {
             | Event::AccountPolled(_)
             | Event::ConnectFailed(_)
             | Event::AccountNoted(_)
+            | Event::MediaAnnounced(_)
             | Event::ConversationNoted(_) => return false,
         }
         true

@@ -3,13 +3,15 @@
 use chrono::{DateTime, Utc};
 use hub_domain::envelope::{Meta, Recorded};
 use hub_domain::event::{
-    ContactNamed, ConversationImported, ConversationRead, Event, FailureClass, MessageDeleted,
-    MessageEdited, MessageImported, MessageObserved, MessageQueued, MessageRead, MessageReceived,
-    MessageSent, MessageType, PlatformMessage, ReactionChanged, Receipt, ReceiptReceived, Sealed,
-    SendAttempted, SendDelayed, SendFailed, SendUncertain, Thread,
+    ContactNamed, ConversationImported, ConversationRead, Event, FailureClass, MediaLoss,
+    MediaStored, MediaUnavailable, MessageDeleted, MessageEdited, MessageImported, MessageObserved,
+    MessageQueued, MessageRead, MessageReceived, MessageSent, MessageType, PlatformMessage,
+    ReactionChanged, Receipt, ReceiptReceived, Sealed, SendAttempted, SendDelayed, SendFailed,
+    SendUncertain, Thread,
 };
 use hub_domain::id::{
     AccountId, ConversationId, MessageId, Place, Shard, UserId, conversation_id, message_id,
+    object_id,
 };
 use hub_domain::platform::Platform;
 use proptest::prelude::*;
@@ -253,6 +255,35 @@ fn imported(chat: u8, n: u8, is_read: bool) -> Event {
     .into()
 }
 
+/// What became of a medium of the nth message.
+fn filed(chat: u8, n: u8) -> impl Strategy<Value = Event> {
+    let conversation = conversation(chat);
+    let message = message_id(conversation, &platform_id(n));
+    (0..2_u16, any::<bool>()).prop_map(move |(index, is_stored)| {
+        if is_stored {
+            MediaStored {
+                user: USER,
+                conversation,
+                message,
+                index,
+                object: object_id(message, index),
+                content_type: "image/png".to_owned(),
+                size: 7,
+            }
+            .into()
+        } else {
+            MediaUnavailable {
+                user: USER,
+                conversation,
+                message,
+                index,
+                loss: MediaLoss::TooBig,
+            }
+            .into()
+        }
+    })
+}
+
 /// What platforms tell, in no order, about messages that are not ours.
 pub fn facts() -> impl Strategy<Value = Vec<Event>> {
     let fact = (0..3_u8, 0..6_u8).prop_flat_map(|(chat, n)| about(chat, n / 2 * 3 + n % 2));
@@ -271,6 +302,7 @@ pub fn anything() -> impl Strategy<Value = Vec<Event>> {
             2 => reading(chat, n),
             1 => Just(named(chat, n)),
             2 => any::<bool>().prop_map(move |is_read| imported(chat, n, is_read)),
+            1 => filed(chat, n),
         ]
     });
     proptest::collection::vec(event, 1..80)

@@ -124,6 +124,9 @@ impl Messenger {
 
     async fn dispatch(self: Arc<Self>, call: Call) -> Response {
         let segments = call.segments();
+        if let ["media", NAME, name] = segments[..] {
+            return self.world.hand_out(NAME, &call, name).await;
+        }
         let path = segments.get(1..).unwrap_or_default();
         let method = graph::method(&call);
         // Sending looks for its fault itself, after it has checked the message.
@@ -185,7 +188,7 @@ impl Player for Messenger {
     }
 
     fn claims(&self, call: &Call) -> bool {
-        graph::is_versioned(call)
+        graph::is_versioned(call) || matches!(call.segments()[..], ["media", NAME, _])
     }
 
     fn answer(self: Arc<Self>, call: Call) -> BoxFuture<'static, Response> {
@@ -204,7 +207,7 @@ impl Player for Messenger {
             psid,
             graph::threads::Line::from_person(&mid, &incoming.text),
         );
-        let webhook = self.message_webhook(&page, psid, &mid, &incoming.text);
+        let webhook = self.message_webhook(&page, psid, &mid, incoming);
         Ok(Written {
             message_id: mid,
             webhook: Some(webhook),

@@ -113,6 +113,9 @@ impl Bot {
         let segments = call.segments();
         let (token, method) = match segments.as_slice() {
             ["auth", "telegram"] => return self.widget(&call),
+            ["file", bot, "media", name] if bot.strip_prefix("bot") == Some(&*self.token) => {
+                return self.world.hand_out(NAME, &call, name).await;
+            }
             [bot, "test", method] | [bot, method] => (bot.strip_prefix("bot"), *method),
             _ => (None, ""),
         };
@@ -153,7 +156,7 @@ impl Bot {
             "sendmessage" => self.send_message(call).await,
             "sendchataction" if call.param("chat_id").is_some() => ok(&json!(true)),
             "getchat" => self.get_chat(call),
-            "getfile" => bad_request("wrong file_id or the file is temporarily unavailable"),
+            "getfile" => self.get_file(call),
             _ => problem(404, "Not Found"),
         }
     }
@@ -166,6 +169,19 @@ impl Bot {
         me["can_connect_to_business"] = false.into();
         me["has_main_web_app"] = false.into();
         ok(&me)
+    }
+
+    fn get_file(&self, call: &Call) -> Response {
+        let name = call.param("file_id").unwrap_or_default();
+        match self.world.shelf.get(&name) {
+            Some(bytes) => ok(&json!({
+                "file_id": name,
+                "file_unique_id": format!("u{name}"),
+                "file_size": bytes.len(),
+                "file_path": format!("media/{name}"),
+            })),
+            None => bad_request("wrong file_id or the file is temporarily unavailable"),
+        }
     }
 
     fn get_chat(&self, call: &Call) -> Response {
@@ -267,6 +283,7 @@ impl Player for Bot {
     fn claims(&self, call: &Call) -> bool {
         match call.segments().as_slice() {
             ["auth", "telegram"] => true,
+            ["file", bot, ..] => bot.starts_with("bot"),
             [first, _, ..] => first.starts_with("bot"),
             _ => false,
         }
@@ -274,10 +291,14 @@ impl Player for Bot {
 
     fn loggable(&self, path: &str) -> String {
         // Every first segment that begins like a bot's, so that a mistyped token is hidden too.
-        match path.strip_prefix("/bot") {
+        let (folder, rest) = match path.strip_prefix("/file") {
+            Some(rest) => ("/file", rest),
+            None => ("", path),
+        };
+        match rest.strip_prefix("/bot") {
             Some(rest) => match rest.split_once('/') {
-                Some((_, method)) => format!("/bot***/{method}"),
-                None => "/bot***".to_owned(),
+                Some((_, method)) => format!("{folder}/bot***/{method}"),
+                None => format!("{folder}/bot***"),
             },
             None => path.to_owned(),
         }
@@ -300,13 +321,28 @@ impl Player for Bot {
             .insert(chat_id.clone(), incoming.from_name.clone());
         let message_id = self.next_message_id(&chat_id);
         let name = &incoming.from_name;
-        let message = json!({
+        let mut message = json!({
             "message_id": message_id,
             "from": {"id": from, "is_bot": false, "first_name": name},
             "chat": {"id": from, "first_name": name, "type": "private"},
             "date": chrono::Utc::now().timestamp(),
-            "text": incoming.text,
         });
+        let words = match &incoming.media {
+            None => "text",
+            Some(media) => {
+                let file = json!({"file_id": media.name, "file_unique_id": media.name});
+                match media.kind.as_str() {
+                    "image" => message["photo"] = json!([file]),
+                    "video" => message["video"] = file,
+                    "audio" => message["audio"] = file,
+                    _ => message["document"] = file,
+                }
+                "caption"
+            }
+        };
+        if !incoming.text.is_empty() {
+            message[words] = incoming.text.clone().into();
+        }
         let webhook = self.update("message", message);
         Ok(Written {
             message_id: message_id.to_string(),

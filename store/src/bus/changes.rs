@@ -53,6 +53,8 @@ pub fn changes(recorded: &Recorded) -> Option<Change> {
             };
             within(it.user, it.conversation, vec![receipts, What::Conversation])
         }
+        // The contract has no event for a message that changed: clients load the thread again.
+        Event::MediaStored(it) => within(it.user, it.conversation, vec![What::Conversation]),
         Event::MessageQueued(it) => {
             within(it.at.user, it.at.conversation, vec![What::Conversation])
         }
@@ -98,6 +100,9 @@ pub fn changes(recorded: &Recorded) -> Option<Change> {
         // Told with the conversation's next change: the name follows the first message so closely
         // that clients would see the conversation come twice.
         | Event::ContactNamed(_)
+        | Event::MediaAnnounced(_)
+        // Clients show a message without a medium until there is one.
+        | Event::MediaUnavailable(_)
         | Event::ConversationNoted(_)
         // History, and as much of it as there ever was: clients see it with their next look.
         | Event::ConversationImported(_)

@@ -39,6 +39,7 @@ pub struct Model {
     pub failure_reason: Option<String>,
     pub position: i64,
     pub created_at: DateTimeUtc,
+    pub files: Json,
 }
 
 /// No relations: read models are looked up by key, not walked.

@@ -297,6 +297,7 @@ fn message(row: &PgRow) -> Result<MessageRow> {
     let state: String = row.try_get("state")?;
     let message_type: String = row.try_get("message_type")?;
     let reactions: String = row.try_get("reactions")?;
+    let files: String = row.try_get("files")?;
     Ok(MessageRow {
         id: MessageId(row.try_get("id")?),
         conversation: ConversationId(row.try_get("conversation_id")?),
@@ -308,6 +309,7 @@ fn message(row: &PgRow) -> Result<MessageRow> {
         message_type: MessageType::from_name(&message_type)
             .ok_or_else(|| unknown_word(&message_type))?,
         media: row.try_get::<Option<String>, _>("media")?.map(Sealed),
+        files: serde_json::from_str(&files).map_err(malformed)?,
         detail: row.try_get::<Option<String>, _>("detail")?.map(Sealed),
         outgoing: row.try_get("outgoing")?,
         is_read: row.try_get("is_read")?,
@@ -469,6 +471,10 @@ async fn write_messages(
         .iter()
         .map(|(_, row)| serde_json::to_string(&row.reactions).map_err(malformed))
         .collect::<Result<Vec<_>>>()?;
+    let files = rows
+        .iter()
+        .map(|(_, row)| serde_json::to_string(&row.files).map_err(malformed))
+        .collect::<Result<Vec<_>>>()?;
     sqlx::query(include_str!("../../sql/put_messages.sql"))
         .bind(generation)
         .bind(shards(rows))
@@ -556,6 +562,7 @@ async fn write_messages(
                 .map(|(_, row)| row.created_at)
                 .collect::<Vec<_>>(),
         )
+        .bind(files)
         .execute(connection)
         .await?;
     Ok(())

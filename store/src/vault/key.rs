@@ -70,10 +70,48 @@ impl DataKey {
         content.extend_from_slice(&sealed);
         content.extend_from_slice(tag.as_ref());
         let content = URL_SAFE_NO_PAD.encode(content);
+        format!("{}{content}", self.envelope())
+    }
+
+    /// What a sealed text begins with that this key opens.
+    pub fn envelope(&self) -> String {
         match self.period {
-            None => format!("h1.{content}"),
-            Some(day) => format!("h2.{day}.{content}"),
+            None => "h1.".to_owned(),
+            Some(day) => format!("h2.{day}."),
         }
+    }
+
+    /// Seals a file, bound to `place`, without an envelope.
+    pub fn seal_file(&self, place: &[u8], mut bytes: Vec<u8>) -> Vec<u8> {
+        let mut nonce = [0u8; NONCE_LEN];
+        rand::fill(&mut nonce).expect("the operating system's random source works");
+        self.key
+            .seal_in_place_append_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(self.bound_to(place)),
+                &mut bytes,
+            )
+            .expect("content is far below the cipher's limit");
+        bytes.extend_from_slice(&nonce);
+        bytes
+    }
+
+    /// Opens a file that was sealed with this key for this place.
+    pub fn open_file(&self, place: &[u8], mut sealed: Vec<u8>) -> Result<Vec<u8>> {
+        let at = sealed.len().checked_sub(NONCE_LEN).ok_or(MALFORMED)?;
+        let nonce = sealed.split_off(at);
+        let nonce = Nonce::try_assume_unique_for_key(&nonce).map_err(|_| MALFORMED)?;
+        let length = self
+            .key
+            .open_in_place(nonce, Aad::from(self.bound_to(place)), &mut sealed)
+            .map_err(|_| Error::Sealed("wrong key or altered content"))?
+            .len();
+        sealed.truncate(length);
+        Ok(sealed)
+    }
+
+    fn bound_to(&self, place: &[u8]) -> Vec<u8> {
+        [self.subject.as_bytes(), place].concat()
     }
 
     /// Opens a text sealed with this key.
@@ -203,6 +241,24 @@ mod tests {
         let own = key(7, 1, None);
         for odd in ["plain", "", "h1", "h1.", "h2.", "h2.today.AAAA", "h0"] {
             assert!(own.open(&Sealed(odd.to_owned())).is_err(), "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_file_opens_at_its_place_only() {
+        let own = key(7, 1, Some("2026-01-31"));
+        let bytes = b"\xFF\xD8 a picture".to_vec();
+        let sealed = own.seal_file(b"here", bytes.clone());
+        assert!(!sealed.windows(9).any(|it| it == b"a picture"));
+        assert_eq!(own.open_file(b"here", sealed.clone()).unwrap(), bytes);
+        assert!(own.open_file(b"there", sealed.clone()).is_err());
+        assert!(
+            key(7, 2, Some("2026-01-31"))
+                .open_file(b"here", sealed.clone())
+                .is_err()
+        );
+        for cut in [0, 5, sealed.len() - 1] {
+            assert!(own.open_file(b"here", sealed[..cut].to_vec()).is_err());
         }
     }
 

@@ -29,14 +29,24 @@ impl Keyring {
     /// Opens a text. [`Error::Sealed`] when it was altered, or is of a day that this keyring was
     /// not made for.
     pub fn open(&self, sealed: &str) -> Result<Opened> {
+        match self.key(sealed)? {
+            Some(key) => key.open(&Sealed(sealed.to_owned())).map(Opened::Text),
+            None => Ok(Opened::Erased),
+        }
+    }
+
+    /// The key that opens a text, or whatever begins like it; `None` when it was erased. Errors as
+    /// [`Keyring::open`].
+    pub fn key(&self, sealed: &str) -> Result<Option<&DataKey>> {
         let period = match Envelope::parse(sealed)? {
-            Envelope::Nothing => return Ok(Opened::Erased),
+            Envelope::Nothing => return Ok(None),
             Envelope::Under(period, _) => period,
         };
         match self.keys.get(&period) {
-            Some(key) => key.open(&Sealed(sealed.to_owned())).map(Opened::Text),
-            None if self.asked.contains(&period) => Ok(Opened::Erased),
-            None => Err(Error::Sealed("nobody asked for the key of that day")),
+            None if !self.asked.contains(&period) => {
+                Err(Error::Sealed("nobody asked for the key of that day"))
+            }
+            found => Ok(found),
         }
     }
 }

@@ -288,6 +288,7 @@ fn model(row: &MessageRow, shard: Shard) -> message::Model {
         failure_reason: row.failure_reason.clone(),
         position: row.position,
         created_at: row.created_at,
+        files: serde_json::to_value(&row.files).unwrap(),
     }
 }
 

@@ -94,6 +94,12 @@ impl Queue for Erase {
             Err(_) => tracing::warn!("platforms took too long over an erasure"),
         }
         let erased = store.finish_erasure(user, begun).await?;
+        // Nobody can open them any more; a store that does not answer keeps nobody here.
+        match self.context.objects().erase(user).await {
+            Ok(0) => {}
+            Ok(objects) => tracing::info!(objects, "media of an erased person were deleted"),
+            Err(error) => tracing::warn!(%error, "media of an erased person were not deleted"),
+        }
         tracing::info!(place = %begun, keys = erased.keys, "a person was erased");
         if erased.waiting > 0 {
             return Ok(Outcome::Again(TRANSLATED_WITHIN));

@@ -16,7 +16,7 @@ use hub_store::signal::Topic;
 use hub_store::{Connection, Result, Store};
 
 use crate::Context;
-use crate::jobs::{contact, disconnect, erase, poll, send, subscribe};
+use crate::jobs::{contact, disconnect, erase, media, poll, send, subscribe};
 use crate::reactor::Reactor;
 
 pub(crate) const NAME: Name = Name {
@@ -47,6 +47,7 @@ fn job(shard: Shard, recorded: &Recorded) -> Option<NewJob> {
         Event::MessageQueued(it) => Some(send::job(shard, &it.at)),
         Event::AccountConnected(it) => poll::first(shard, it),
         Event::AccountDisconnected(it) => Some(disconnect::job(shard, it)),
+        Event::MediaAnnounced(it) => Some(media::job(shard, it)),
         Event::UserErased(it) => Some(erase::job(recorded.place, it)),
         Event::UserRegistered(_)
         | Event::SessionStarted(_)
@@ -63,6 +64,8 @@ fn job(shard: Shard, recorded: &Recorded) -> Option<NewJob> {
         | Event::ReactionChanged(_)
         | Event::ReceiptReceived(_)
         | Event::ContactNamed(_)
+        | Event::MediaStored(_)
+        | Event::MediaUnavailable(_)
         | Event::ConversationNoted(_)
         | Event::SendAttempted(_)
         | Event::MessageSent(_)
@@ -122,9 +125,10 @@ pub(crate) struct Enqueue {
 }
 
 /// The kinds of events that ask for a job.
-const CONCERNS: [&str; 4] = [
+const CONCERNS: [&str; 5] = [
     "MessageQueued",
     "AccountConnected",
+    "MediaAnnounced",
     "AccountDisconnected",
     "UserErased",
 ];
@@ -209,6 +213,6 @@ mod tests {
             }
         }
         // Four kinds at any version, one as the first.
-        assert_eq!(asked, 9);
+        assert_eq!(asked, 11);
     }
 }

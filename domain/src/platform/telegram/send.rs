@@ -8,18 +8,23 @@ use super::thread::Thread;
 use super::{bot_id, method_url};
 use crate::platform::http::{HttpRequest, HttpResponse, TransportError};
 use crate::platform::{App, Credentials, Outbound, SendOutcome, outcome, wire};
+use crate::secret::Secret;
 
-/// The call that sends a text as it is: without a parse mode nothing in it is markup.
-pub fn request(app: &App, credentials: &Credentials, message: &Outbound) -> HttpRequest {
-    // The configured token goes first while it is the same bot's: after it was replaced, the one
-    // stored with the account is dead.
+/// The token of the account's bot. The configured one goes first while it is the same bot's: after
+/// it was replaced, the one stored with the account is dead.
+pub(super) fn token<'a>(app: &'a App, credentials: &'a Credentials) -> &'a Secret {
     let configured = bot_id(&app.bot_token).is_some_and(|id| id == credentials.route);
     let stored = !configured && !credentials.access_token.is_empty();
-    let token = if stored {
+    if stored {
         &credentials.access_token
     } else {
         &app.bot_token
-    };
+    }
+}
+
+/// The call that sends a text as it is: without a parse mode nothing in it is markup.
+pub fn request(app: &App, credentials: &Credentials, message: &Outbound) -> HttpRequest {
+    let token = token(app, credentials);
     let mut body = Thread::parse(&message.thread).address();
     body["text"] = message.text.as_str().into();
     HttpRequest::post_json(method_url(app, token, "sendMessage"), &body)

@@ -40,6 +40,7 @@ impl Inbox {
                     row.deleted_at = Some(first);
                     row.text = None;
                     row.media = None;
+                    row.files.clear();
                     row.detail = None;
                 });
             }
@@ -116,6 +117,27 @@ impl Inbox {
                     row.updated_at = at;
                 }
             }
+            Event::MediaStored(it) => {
+                let stored = StoredFile {
+                    object: it.object,
+                    content_type: it.content_type.clone(),
+                    size: it.size,
+                };
+                let file = File {
+                    index: it.index,
+                    stored: Some(stored),
+                    loss: None,
+                };
+                self.filed(it.conversation, it.message, file, at);
+            }
+            Event::MediaUnavailable(it) => {
+                let file = File {
+                    index: it.index,
+                    stored: None,
+                    loss: Some(it.loss),
+                };
+                self.filed(it.conversation, it.message, file, at);
+            }
             // The rows stay: what is sealed in them is unreadable, here as in the log.
             Event::UserRegistered(_)
             | Event::UserErased(_)
@@ -128,6 +150,7 @@ impl Inbox {
             | Event::AccountPolled(_)
             | Event::ConnectFailed(_)
             | Event::AccountNoted(_)
+            | Event::MediaAnnounced(_)
             | Event::ConversationNoted(_) => {}
         }
     }
@@ -365,6 +388,32 @@ impl Inbox {
         }
     }
 
+    /// Notes what became of a medium. One that is stored stays so, and a message that was withdrawn
+    /// gets none.
+    fn filed(
+        &mut self,
+        conversation: ConversationId,
+        message: MessageId,
+        file: File,
+        at: DateTime<Utc>,
+    ) {
+        let is_open = |row: &MessageRow| {
+            row.deleted_at.is_none()
+                && !(row.files.iter()).any(|it| it.index == file.index && it.stored.is_some())
+        };
+        if !self.messages.get(message).is_some_and(is_open) {
+            return;
+        }
+        if let Some(row) = self.messages.change(message) {
+            row.files.retain(|it| it.index != file.index);
+            row.files.push(file);
+            row.files.sort_by_key(|it| it.index);
+        }
+        if let Some(row) = self.conversations.change(conversation) {
+            row.updated_at = at;
+        }
+    }
+
     /// Applies a change to a message of ours that the platform is not known to have.
     fn unless_sent(&mut self, message: MessageId, change: impl FnOnce(&mut MessageRow)) {
         if self
@@ -433,6 +482,7 @@ fn blank(id: MessageId, conversation: ConversationId, recorded: &Recorded) -> Me
         text: None,
         message_type: MessageType::Text,
         media: None,
+        files: Vec::new(),
         detail: None,
         outgoing: false,
         is_read: false,

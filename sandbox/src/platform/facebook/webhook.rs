@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::send::Draft;
 use super::{Messenger, NAME};
 use crate::deliver::Webhook;
-use crate::platform::graph;
+use crate::platform::{Incoming, graph};
 use crate::world::now_ms;
 
 /// Where the hub receives them.
@@ -18,12 +18,25 @@ impl Messenger {
     }
 
     /// A person has written to a Page.
-    pub(super) fn message_webhook(&self, page: &str, psid: &str, mid: &str, text: &str) -> Webhook {
+    pub(super) fn message_webhook(
+        &self,
+        page: &str,
+        psid: &str,
+        mid: &str,
+        incoming: &Incoming,
+    ) -> Webhook {
+        let mut message = json!({"mid": mid});
+        if !incoming.text.is_empty() {
+            message["text"] = incoming.text.clone().into();
+        }
+        if let Some(media) = &incoming.media {
+            message["attachments"] = json!([{"type": media.kind, "payload": {"url": media.url}}]);
+        }
         let item = json!({
             "sender": {"id": psid},
             "recipient": {"id": page},
             "timestamp": now_ms(),
-            "message": {"mid": mid, "text": text},
+            "message": message,
         });
         self.envelope(page, item)
     }

@@ -81,6 +81,8 @@ pub(super) fn message(shard: Shard, row: &MessageRow) -> Result<message::Model> 
         failure_reason: row.failure_reason.clone(),
         position: row.position,
         created_at: stored(row.created_at),
+        files: serde_json::to_value(&row.files)
+            .map_err(|error| Error::Statement(sqlx::Error::Encode(Box::new(error))))?,
     })
 }
 

@@ -4,8 +4,9 @@ use chrono::{DateTime, Utc};
 use hub_domain::envelope::Append;
 use hub_domain::event::{
     AccountNeedsReconnect, AccountNoted, ConversationNoted, ConversationRead, Event, FailureClass,
-    MessageDeleted, MessageEdited, MessageObserved, MessageRead, MessageReceived, MessageSent,
-    MessageType, PlatformMessage, ReactionChanged, Receipt, ReceiptReceived, SendFailed, Thread,
+    MediaAnnounced, MessageDeleted, MessageEdited, MessageObserved, MessageRead, MessageReceived,
+    MessageSent, MessageType, PlatformMessage, ReactionChanged, Receipt, ReceiptReceived,
+    SendFailed, Thread,
 };
 use hub_domain::id::{ConversationId, Key, MessageId, Shard, StreamId, message_id, message_key};
 use hub_domain::platform::Platform;
@@ -61,7 +62,12 @@ impl Translation<'_> {
         };
         self.events(at, fact, ours)
             .into_iter()
-            .map(|(event, key)| Append::one(self.shard, conversation, event).once(key))
+            .map(|(event, key)| {
+                let announced = announced(&event);
+                let mut append = Append::one(self.shard, conversation, event).once(key);
+                append.events.extend(announced);
+                append
+            })
             .collect()
     }
 
@@ -345,4 +351,22 @@ fn message_type(content: Option<ContentKind>) -> MessageType {
             | ContentKind::Unsupported,
         ) => MessageType::File,
     }
+}
+
+/// That a message has media, for whoever fetches them.
+fn announced(event: &Event) -> Option<Event> {
+    let it = match event {
+        Event::MessageReceived(it) => &it.0,
+        Event::MessageObserved(it) => &it.0,
+        _ => return None,
+    };
+    let announced = MediaAnnounced {
+        user: it.at.user,
+        account: it.at.account,
+        platform: it.at.platform,
+        conversation: it.at.conversation,
+        message: it.message,
+        media: it.media.clone()?,
+    };
+    Some(announced.into())
 }

@@ -1,0 +1,309 @@
+//! Media of messages: fetched, kept sealed, shown to a browser, and gone with the person.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::world::{User, World, eventually};
+
+const PNG: &[u8] = b"\x89PNG\r\n\x1a\n a picture of a teapot";
+const PAGE: &[u8] = b"<!doctype html><script>alert(1)</script>";
+
+/// An answer with its bytes.
+struct Loaded {
+    status: u16,
+    headers: reqwest::header::HeaderMap,
+    bytes: Vec<u8>,
+}
+
+impl Loaded {
+    fn header(&self, name: &str) -> &str {
+        let value = self.headers.get(name).and_then(|it| it.to_str().ok());
+        value.unwrap_or_default()
+    }
+
+    /// The code of an envelope.
+    fn code(&self) -> Value {
+        let body: Value = serde_json::from_slice(&self.bytes).expect("an envelope");
+        body["error"]["code"].clone()
+    }
+}
+
+/// Loads an address as a browser does: without a token.
+async fn load(url: &str) -> Loaded {
+    let answer = reqwest::get(url).await.expect("the hub answers");
+    Loaded {
+        status: answer.status().as_u16(),
+        headers: answer.headers().clone(),
+        bytes: answer.bytes().await.expect("a body").to_vec(),
+    }
+}
+
+/// Lays a file down that customers can attach.
+async fn shelve(world: &World, name: &str, bytes: &[u8]) {
+    let url = format!("{}/control/media/{name}", world.sandbox());
+    let put = reqwest::Client::new().put(url).body(bytes.to_vec());
+    assert!(
+        put.send()
+            .await
+            .expect("the sandbox answers")
+            .status()
+            .is_success()
+    );
+}
+
+/// A customer writes with something attached.
+async fn attach(world: &World, platform: &str, account: &str, media: Value) {
+    let body = json!({
+        "platform": platform, "account": account, "from": { "id": "501", "name": "Mira Q" },
+        "media": media,
+    });
+    let url = format!("{}/control/incoming", world.sandbox());
+    world.http().post(&url, &body).await.expect(200);
+}
+
+async fn messages(user: &User, conversation: &Value) -> Value {
+    let id = conversation["id"].as_str().expect("an id");
+    user.get(&format!("/api/messages/{id}")).await.body["messages"].clone()
+}
+
+/// The newest message, once it has an address.
+async fn with_media(user: &User, conversation: &Value) -> Value {
+    eventually("the medium", Duration::from_secs(20), async || {
+        let message = messages(user, conversation).await[0].clone();
+        match message["mediaUrl"].is_string() {
+            true => Ok(message),
+            false => Err(message),
+        }
+    })
+    .await
+}
+
+async fn count(world: &World, query: &'static str) -> i64 {
+    let pool = sqlx::PgPool::connect(&world.database()).await;
+    let pool = pool.expect("the hub's database");
+    sqlx::query_scalar(query)
+        .fetch_one(&pool)
+        .await
+        .expect("a count")
+}
+
+/// Why media are not there, in the log.
+async fn losses(world: &World) -> Vec<String> {
+    let pool = sqlx::PgPool::connect(&world.database()).await;
+    let pool = pool.expect("the hub's database");
+    let query = "SELECT payload ->> 'loss' FROM events WHERE kind = 'MediaUnavailable'";
+    let found = sqlx::query_scalar(query).fetch_all(&pool).await;
+    found.expect("losses")
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let paths = entries.map(|it| it.expect("an entry").path());
+    let nested = paths.flat_map(|it| match it.is_dir() {
+        true => files(&it),
+        false => vec![it],
+    });
+    nested.collect()
+}
+
+fn verify(world: &World) {
+    let verified = Command::new(env!("CARGO_BIN_EXE_hub"))
+        .args(["verify", "all"])
+        .env_clear()
+        .env("PATH", std::env::var("PATH").unwrap_or_default())
+        .env("DATABASE_URL", world.database())
+        .output()
+        .expect("the binary runs");
+    assert!(verified.status.success(), "{verified:?}");
+}
+
+#[tokio::test]
+async fn a_picture_is_fetched_shown_and_gone_with_its_person() {
+    let world = World::start().await;
+    let user = world.register().await;
+    let (_, page) = world.connect_facebook(&user).await;
+    shelve(&world, "teapot.png", PNG).await;
+    let media = json!({ "kind": "image", "name": "teapot.png" });
+    attach(&world, "facebook", &page, media).await;
+    let conversation = user.conversation(1).await;
+    let message = with_media(&user, &conversation).await;
+    assert_eq!(message["messageType"], "image");
+    let url = message["mediaUrl"].as_str().expect("an address");
+    assert!(url.contains("/api/media/"), "{url}");
+
+    let loaded = load(url).await;
+    assert_eq!((loaded.status, &*loaded.bytes), (200, PNG));
+    // The platform said it is a JPEG.
+    assert_eq!(loaded.header("content-type"), "image/png");
+    assert_eq!(loaded.header("x-content-type-options"), "nosniff");
+    assert_eq!(loaded.header("content-disposition"), "inline");
+    assert!(
+        loaded
+            .header("cache-control")
+            .starts_with("private, max-age=")
+    );
+
+    // Altered addresses are nobody's.
+    for altered in [
+        url.replace("expires=", "expires=1"),
+        url.replace("signature=", "signature=00"),
+        url.split('&').next().expect("a part").to_owned(),
+    ] {
+        let refused = load(&altered).await;
+        assert_eq!(
+            (refused.status, refused.code()),
+            (403, json!("FORBIDDEN")),
+            "{altered}"
+        );
+    }
+
+    // At rest nothing of it is in the clear.
+    let folder = world.dir().join("data/media");
+    let kept = files(&folder);
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    let content = std::fs::read(&kept[0]).expect("the object");
+    assert!(!content.windows(6).any(|it| it == b"teapot"));
+    verify(&world);
+
+    // A copy that outlives the person opens no more than the rest.
+    let copy = world.dir().join("copy");
+    std::fs::copy(&kept[0], &copy).expect("a copy");
+    let body = json!({ "password": "correct horse" });
+    let url_of_me = format!("{}/api/auth/me", world.base());
+    let erased = reqwest::Client::new()
+        .delete(url_of_me)
+        .bearer_auth(user.token())
+        .header("content-type", "application/json")
+        .body(body.to_string());
+    let erased = erased.send().await.expect("an answer");
+    assert!(erased.status().is_success(), "{}", erased.status());
+    eventually("no objects", Duration::from_secs(10), async || {
+        let left = files(&folder);
+        if left.is_empty() { Ok(()) } else { Err(left) }
+    })
+    .await;
+    let missing = load(url).await;
+    assert_eq!(
+        (missing.status, missing.code()),
+        (404, json!("MEDIA_NOT_FOUND"))
+    );
+    std::fs::create_dir_all(kept[0].parent().expect("a folder")).expect("a folder");
+    std::fs::copy(&copy, &kept[0]).expect("restored");
+    let gone = load(url).await;
+    assert_eq!((gone.status, gone.code()), (410, json!("MEDIA_GONE")));
+    verify(&world);
+}
+
+#[tokio::test]
+async fn faults_of_the_platform_delay_a_medium_and_lies_lose_it() {
+    let world = World::with(&[("HUB_MEDIA_BYTES", "4096")]).await;
+    let user = world.register().await;
+    let (_, page) = world.connect_facebook(&user).await;
+    shelve(&world, "teapot.png", PNG).await;
+    shelve(&world, "page", PAGE).await;
+    shelve(&world, "big", &[b'x'; 4097]).await;
+
+    // Twice nothing, once half of it: the third attempt is the good one.
+    let media = |fault: Value| {
+        let mut setting = json!({ "platform": "facebook", "op": "media", "times": 1 });
+        setting
+            .as_object_mut()
+            .unwrap()
+            .extend(fault.as_object().unwrap().clone());
+        setting
+    };
+    world.fault(media(json!({ "mode": "cut_off" }))).await;
+    let picture = json!({ "kind": "image", "name": "teapot.png" });
+    attach(&world, "facebook", &page, picture.clone()).await;
+    let conversation = user.conversation(1).await;
+    let message = with_media(&user, &conversation).await;
+    let url = message["mediaUrl"].as_str().expect("an address").to_owned();
+    assert_eq!(load(&url).await.bytes, PNG);
+    world
+        .fault(media(json!({ "mode": "status", "status": 503 })))
+        .await;
+    attach(&world, "facebook", &page, picture).await;
+    user.conversation(2).await;
+    with_media(&user, &conversation).await;
+
+    // What is no picture, too big, gone or inside of our own network has no address.
+    let database = "http://127.0.0.1:5432/";
+    for (lost, expected) in [
+        (json!({ "kind": "image", "name": "page" }), "wrong_type"),
+        (json!({ "kind": "file", "name": "big" }), "too_big"),
+        (json!({ "kind": "image", "name": "nowhere" }), "gone"),
+        (
+            json!({ "kind": "image", "name": "x", "url": database }),
+            "refused",
+        ),
+    ] {
+        attach(&world, "facebook", &page, lost).await;
+        eventually(expected, Duration::from_secs(10), async || {
+            let seen = losses(&world).await;
+            match seen.iter().any(|it| it == expected) {
+                true => Ok(()),
+                false => Err(seen),
+            }
+        })
+        .await;
+    }
+    user.conversation(6).await;
+    let shown = messages(&user, &conversation).await;
+    let shown = shown.as_array().expect("messages");
+    assert_eq!(
+        shown.iter().filter(|it| it["mediaUrl"].is_null()).count(),
+        4
+    );
+    assert!(!Value::from(shown.clone()).to_string().contains(database));
+    assert_eq!(
+        count(&world, "SELECT count(*) FROM jobs WHERE queue = 'media'").await,
+        0
+    );
+    verify(&world);
+}
+
+#[tokio::test]
+async fn a_page_that_was_sent_as_a_file_is_no_page_of_ours() {
+    let world = World::start().await;
+    let user = world.register().await;
+    let (_, page) = world.connect_facebook(&user).await;
+    shelve(&world, "page.html", PAGE).await;
+    let media = json!({ "kind": "file", "name": "page.html" });
+    attach(&world, "facebook", &page, media).await;
+    let conversation = user.conversation(1).await;
+    let message = with_media(&user, &conversation).await;
+    let loaded = load(message["mediaUrl"].as_str().expect("an address")).await;
+    assert_eq!((loaded.status, &*loaded.bytes), (200, PAGE));
+    assert_eq!(
+        loaded.header("content-disposition"),
+        "attachment; filename=\"media.html\""
+    );
+    assert_eq!(
+        loaded.header("content-security-policy"),
+        "default-src 'none'; sandbox"
+    );
+    assert_eq!(loaded.header("x-content-type-options"), "nosniff");
+}
+
+#[tokio::test]
+async fn telegram_is_asked_where_a_file_is() {
+    let world = World::start().await;
+    let user = world.register().await;
+    let start = user.get("/api/oauth/connect/telegram").await;
+    let url = start.text("/authorizationUrl");
+    let end = world.http().follow(&url, "/connect?").await;
+    assert!(end.contains("success=true"), "{end}");
+    shelve(&world, "teapot.png", PNG).await;
+    let media = json!({ "kind": "image", "name": "teapot.png" });
+    attach(&world, "telegram", "7100000001", media).await;
+    let conversation = user.conversation(1).await;
+    let message = with_media(&user, &conversation).await;
+    let url = message["mediaUrl"].as_str().expect("an address");
+    assert!(!url.contains("7100000001"), "{url}");
+    assert_eq!(load(url).await.bytes, PNG);
+}

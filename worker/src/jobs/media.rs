@@ -1,0 +1,271 @@
+//! Fetching the media of a message while the platform still hands them out.
+//!
+//! One job per message. For each of its media the adapter says where the bytes are, the fetcher gets
+//! them ([`crate::fetch`]), their content says what they are, and the object store keeps them sealed
+//! under the key of the message's text. What became of each is an event, once. What cannot be had is
+//! an event as well: at once when asking again does not help, after every allowed attempt when it
+//! might have. A run that dies leaves objects whose events the next run adds, without fetching again.
+
+use std::time::{Duration, Instant};
+
+use hub_domain::envelope::Append;
+use hub_domain::event::{Event, MediaAnnounced, MediaLoss, MediaStored, MediaUnavailable};
+use hub_domain::id::{Key, Shard, object_id};
+use hub_domain::media::{content_type, fits};
+use hub_domain::platform::call::CallFailure;
+use hub_domain::platform::fact::Media as Medium;
+use hub_domain::platform::media::MediaStep;
+use hub_domain::platform::{Adapter, App, Credentials};
+use hub_domain::retry;
+use hub_store::Result;
+use hub_store::account::Owner;
+use hub_store::jobs::{Job, NewJob, Outcome};
+use hub_store::objects::About;
+use hub_store::usage::Call;
+use hub_store::vault::{DataKey, Opened};
+
+use super::{Queue, entropy};
+use crate::Context;
+use crate::fetch::FetchError;
+
+/// Media of one message that are fetched. Platforms allow ten.
+const MEDIA_MAX: usize = 20;
+
+/// Calls of one medium's flow.
+const CALLS_MAX: usize = 5;
+
+/// A run ends before its lease does.
+const RUN_MAX: Duration = Duration::from_secs(75);
+
+/// The queue of media to fetch.
+#[derive(Clone)]
+pub struct Media {
+    context: Context,
+}
+
+/// The job that fetches a message's media. Their description stays sealed.
+pub fn job(shard: Shard, event: &MediaAnnounced) -> NewJob {
+    NewJob {
+        shard,
+        queue: Media::NAME,
+        key: event.message.to_string(),
+        payload: serde_json::json!(event),
+        delay: Duration::ZERO,
+    }
+}
+
+/// Why a medium is not here.
+enum Missing {
+    /// For good.
+    Lost(MediaLoss),
+    /// For now.
+    Later(Option<Duration>, String),
+}
+
+impl From<FetchError> for Missing {
+    fn from(error: FetchError) -> Self {
+        match error {
+            FetchError::Refused => Self::Lost(MediaLoss::Refused),
+            FetchError::TooBig => Self::Lost(MediaLoss::TooBig),
+            FetchError::Gone => Self::Lost(MediaLoss::Gone),
+            FetchError::Later { wait, reason } => Self::Later(wait, reason),
+        }
+    }
+}
+
+impl From<CallFailure> for Missing {
+    fn from(failure: CallFailure) -> Self {
+        match failure {
+            CallFailure::RetryAfter { wait, reason } => Self::Later(Some(wait), reason),
+            // Somebody may connect the account again while attempts last.
+            CallFailure::Backoff { reason } | CallFailure::Reconnect { reason } => {
+                Self::Later(None, reason)
+            }
+            CallFailure::Permanent { .. } => Self::Lost(MediaLoss::Gone),
+        }
+    }
+}
+
+/// What fetching takes, of one message.
+struct Source<'a> {
+    announced: &'a MediaAnnounced,
+    adapter: &'static dyn Adapter,
+    app: &'a App,
+    credentials: Option<Credentials>,
+    key: &'a DataKey,
+}
+
+impl Media {
+    /// The queue, worked by this process.
+    pub fn new(context: Context) -> Self {
+        Self { context }
+    }
+
+    /// A medium's bytes, from wherever the platform says.
+    async fn bytes(
+        &self,
+        source: &Source<'_>,
+        medium: &Medium,
+        within: Duration,
+    ) -> std::result::Result<Vec<u8>, Missing> {
+        let announced = source.announced;
+        let credentials = (source.credentials.as_ref()).ok_or(Missing::Lost(MediaLoss::Gone))?;
+        let mut flow = source.adapter.media(source.app, credentials, medium);
+        let mut answer = None;
+        for _ in 0..CALLS_MAX {
+            match flow.next(answer.take()) {
+                MediaStep::Call(request) => {
+                    let call = Call {
+                        platform: announced.platform,
+                        endpoint: "media",
+                        user: Some(announced.user),
+                        account: Some(announced.account),
+                    };
+                    answer = Some(self.context.call(call, request).await);
+                }
+                MediaStep::Fetch(request) => {
+                    return Ok(self.context.fetcher().fetch(&request, within).await?);
+                }
+                MediaStep::Gone => return Err(Missing::Lost(MediaLoss::Gone)),
+                MediaStep::Failed(failure) => return Err(failure.into()),
+            }
+        }
+        Err(Missing::Lost(MediaLoss::Gone))
+    }
+
+    /// A medium in the object store: from an earlier run, or now.
+    async fn stored(
+        &self,
+        source: &Source<'_>,
+        index: u16,
+        medium: &Medium,
+        within: Duration,
+    ) -> Result<std::result::Result<About, Missing>> {
+        let (objects, user) = (self.context.objects(), source.announced.user);
+        let object = object_id(source.announced.message, index);
+        if let Some(about) = objects.about(user, object).await? {
+            return Ok(Ok(about));
+        }
+        let bytes_max = self.context.media().bytes_max as u64;
+        if medium.size.is_some_and(|size| size > bytes_max) {
+            return Ok(Err(Missing::Lost(MediaLoss::TooBig)));
+        }
+        let bytes = match self.bytes(source, medium, within).await {
+            Ok(bytes) => bytes,
+            Err(missing) => return Ok(Err(missing)),
+        };
+        let content_type = content_type(&bytes);
+        if bytes.is_empty() || !fits(medium.kind, content_type) {
+            return Ok(Err(Missing::Lost(MediaLoss::WrongType)));
+        }
+        let put = objects.put(user, object, source.key, content_type, bytes);
+        put.await.map(Ok)
+    }
+
+    async fn tell(&self, shard: Shard, index: u16, event: impl Into<Event>) -> Result<()> {
+        let event = event.into();
+        let (conversation, message, what) = match &event {
+            Event::MediaStored(it) => (it.conversation, it.message, b"stored".as_slice()),
+            Event::MediaUnavailable(it) => (it.conversation, it.message, b"lost".as_slice()),
+            _ => return Ok(()),
+        };
+        let key = Key::of(&[b"media", message.0.as_bytes(), &index.to_be_bytes(), what]);
+        let append = Append::one(shard, conversation, event).once(key);
+        self.context.store().append(append).await?;
+        Ok(())
+    }
+}
+
+impl Queue for Media {
+    const NAME: &'static str = "media";
+
+    async fn run(&self, job: &Job) -> Result<Outcome> {
+        let (begun, store) = (Instant::now(), self.context.store());
+        let Ok(announced) = serde_json::from_value::<MediaAnnounced>(job.payload.clone()) else {
+            return Ok(park("the payload is malformed"));
+        };
+        let (user, sealed) = (announced.user, announced.media.0.as_str());
+        let keys = store.vault().keyring(user, [sealed]).await?;
+        // Erased, the person or the day: nobody could read what would be fetched.
+        let Some(key) = keys.key(sealed)? else {
+            return Ok(Outcome::Done);
+        };
+        let Opened::Text(media) = keys.open(sealed)? else {
+            return Ok(Outcome::Done);
+        };
+        let Ok(media) = serde_json::from_str::<Vec<Medium>>(&media) else {
+            return Ok(park("the media are not described as media"));
+        };
+        let Some((adapter, app)) = self.context.platform(announced.platform) else {
+            return Ok(park("there is no adapter for the platform"));
+        };
+        let owner = Owner {
+            user,
+            account: announced.account,
+        };
+        let account = store.account(user, announced.account).await?;
+        let route = account.map(|it| it.route).unwrap_or_default();
+        let source = Source {
+            announced: &announced,
+            adapter,
+            app,
+            credentials: store.credentials(owner, &route).await?,
+            key,
+        };
+        let is_last = job.attempts.unsigned_abs() >= retry::JOB.attempts_max;
+        let mut again = None;
+        for (medium, index) in media.iter().take(MEDIA_MAX).zip(0..) {
+            let within = self.context.media().timeout;
+            let within = within.min(RUN_MAX.saturating_sub(begun.elapsed()));
+            let lost = match self.stored(&source, index, medium, within).await? {
+                Ok(about) => {
+                    let event = MediaStored {
+                        user,
+                        conversation: announced.conversation,
+                        message: announced.message,
+                        index,
+                        object: object_id(announced.message, index),
+                        content_type: about.content_type,
+                        size: about.size,
+                    };
+                    self.tell(job.shard, index, event).await?;
+                    count("stored");
+                    continue;
+                }
+                Err(Missing::Later(wait, reason)) if !is_last => {
+                    again = Some((wait, reason));
+                    continue;
+                }
+                Err(Missing::Later(..)) => MediaLoss::Unreachable,
+                Err(Missing::Lost(loss)) => loss,
+            };
+            let event = MediaUnavailable {
+                user,
+                conversation: announced.conversation,
+                message: announced.message,
+                index,
+                loss: lost,
+            };
+            self.tell(job.shard, index, event).await?;
+            count("unavailable");
+        }
+        let Some((wait, reason)) = again else {
+            return Ok(Outcome::Done);
+        };
+        let delay = retry::delay(retry::JOB, job.attempts.unsigned_abs(), entropy());
+        let after = delay
+            .unwrap_or(retry::JOB.cap)
+            .max(wait.unwrap_or_default());
+        Ok(Outcome::Retry { after, reason })
+    }
+}
+
+fn park(reason: &str) -> Outcome {
+    Outcome::Park {
+        reason: reason.to_owned(),
+    }
+}
+
+fn count(outcome: &'static str) {
+    metrics::counter!("hub_media_total", "outcome" => outcome).increment(1);
+}
