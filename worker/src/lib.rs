@@ -3,7 +3,7 @@
 //! - [`reactor`] tails the log: [`reactors`] has one file per reactor
 //! - [`jobs`] has a due time: one file per queue
 //! - [`schedule`] turns cron ticks into jobs, once however many workers there are
-//! - [`http`] is the only place with an HTTP client, but for [`telegram_user`], which holds sessions
+//! - [`http`] is the only place with an HTTP client; [`telegram_user`] holds sessions of another kind
 //!
 //! Any number of worker processes may run; none of them holds anything that another could not
 //! take over.
