@@ -3,9 +3,9 @@
 //! - [`reactor`] tails the log: [`reactors`] has one file per reactor
 //! - [`jobs`] has a due time: one file per queue
 //! - [`schedule`] turns cron ticks into jobs, once however many workers there are
-//! - [`http`] is the only place with an HTTP client, but for [`telegram_user`], which holds sessions;
-//!   [`call`] knows whether an account may call now,
-//!   [`renewal`] keeps its tokens good
+//! - [`http`] calls platforms, [`fetch`] gets bytes from addresses that came from outside; nobody else
+//!   has an HTTP client. [`telegram_user`] holds sessions of another kind
+//! - [`call`] knows whether an account may call now, [`renewal`] keeps its tokens good
 //!
 //! Any number of worker processes may run; none of them holds anything that another could not
 //! take over.

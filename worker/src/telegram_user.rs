@@ -20,7 +20,9 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use hub_domain::platform::telegram_user::{Chat, Item, Message};
-use hub_domain::platform::{App, SendOutcome};
+use hub_domain::platform::{Platform, SendOutcome};
+
+use crate::Context;
 
 pub use hold::{Ask, Got};
 pub use keeper::{Sessions, keep};
@@ -201,13 +203,19 @@ pub enum Server {
         /// The hash that belongs to it.
         api_hash: hub_domain::secret::Secret,
     },
-    /// A played one at this address.
-    Played(String),
+    /// A played one.
+    Played {
+        /// Its address.
+        base: String,
+        /// What calls it.
+        context: Context,
+    },
 }
 
 impl Server {
     /// The server an installation's registration names; `None` without one.
-    pub fn of(app: &App) -> Option<Self> {
+    pub fn of(context: &Context) -> Option<Self> {
+        let (_, app) = context.platform(Platform::Telegram)?;
         let api_id = app.client_id.parse().ok()?;
         if app.client_secret.is_empty() {
             return None;
@@ -218,7 +226,10 @@ impl Server {
                 api_hash: app.client_secret.clone(),
             }
         } else {
-            Self::Played(app.user_api_base.clone())
+            Self::Played {
+                base: app.user_api_base.clone(),
+                context: context.clone(),
+            }
         })
     }
 
@@ -229,7 +240,10 @@ impl Server {
                 let opened = network::Network::open(*api_id, api_hash.clone(), session).await?;
                 Ok(Box::new(opened))
             }
-            Self::Played(base) => Ok(Box::new(played::Played::open(base, session)?)),
+            Self::Played { base, context } => {
+                let opened = played::Played::open(context.clone(), base, session)?;
+                Ok(Box::new(opened))
+            }
         }
     }
 }

@@ -56,6 +56,8 @@ struct Account {
     /// Chat to the newest message that was read, by them and by the person.
     read_in: HashMap<i64, i64>,
     updates: Vec<Value>,
+    /// What the counter of updates began at: the clock, so that it goes up over a restart.
+    base: i64,
     /// Numbers of sends to the message each made.
     sends: HashMap<i64, i64>,
 }
@@ -303,7 +305,7 @@ impl Users {
     }
 
     async fn updates(&self, key: &str, call: &Call) -> Answer {
-        let after: usize = call
+        let after: i64 = call
             .param("after")
             .and_then(|it| it.parse().ok())
             .unwrap_or_default();
@@ -313,11 +315,16 @@ impl Users {
             let id = self.account(key)?;
             let (items, upto) = {
                 let memory = self.memory();
-                let updates = memory.accounts.get(&id).map(|it| it.updates.as_slice());
-                let updates = updates.unwrap_or_default();
-                // A sandbox that was restarted counts from the beginning.
-                let after = if after > updates.len() { 0 } else { after };
-                (updates[after..].to_vec(), updates.len())
+                let account = memory.accounts.get(&id);
+                let updates = account.map_or(&[][..], |it| it.updates.as_slice());
+                let base = account.map_or(0, |it| it.base);
+                // Counted before a restart: everything since is news.
+                let after = usize::try_from(after - base).unwrap_or_default();
+                let news = updates.get(after..).unwrap_or_default().to_vec();
+                (
+                    news,
+                    base + i64::try_from(updates.len()).unwrap_or_default(),
+                )
             };
             let is_late = tokio::time::Instant::now() >= deadline;
             if !items.is_empty() || is_late {
@@ -346,7 +353,11 @@ impl Memory {
         if self.accounts.contains_key(&id) {
             return;
         }
-        self.accounts.insert(id, Account::default());
+        let account = Account {
+            base: chrono::Utc::now().timestamp_micros(),
+            ..Account::default()
+        };
+        self.accounts.insert(id, account);
         for (chat, name) in [(5_501_000_001, "Mira Q"), (5_501_000_002, "Tomás")] {
             if let Some(account) = self.accounts.get_mut(&id) {
                 account.names.insert(chat, name.to_owned());

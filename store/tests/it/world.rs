@@ -34,6 +34,7 @@ const SCHEMA: &[&str] = &[
     include_str!("../../../migrations/src/m0013_usage.rs"),
     include_str!("../../../migrations/src/m0010_imported.rs"),
     include_str!("../../../migrations/src/m0015_telegram_sessions.rs"),
+    include_str!("../../../migrations/src/m0016_media.rs"),
     include_str!("../../src/schema.rs"),
 ];
 

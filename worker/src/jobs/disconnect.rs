@@ -5,7 +5,7 @@ use std::time::Duration;
 use hub_domain::event::AccountDisconnected;
 use hub_domain::id::{AccountId, Shard, UserId};
 use hub_domain::platform::telegram_user::is_session;
-use hub_domain::platform::{App, Credentials, Platform};
+use hub_domain::platform::{Credentials, Platform};
 use hub_store::Result;
 use hub_store::account::Owner;
 use hub_store::jobs::{Job, NewJob, Outcome};
@@ -70,7 +70,7 @@ pub(super) async fn revoke(
         return Ok(());
     };
     if is_session(credentials.access_token.expose()) {
-        return log_out(context, owner, app, &credentials).await;
+        return log_out(context, owner, &credentials).await;
     }
     let call = Call {
         platform,
@@ -90,18 +90,13 @@ pub(super) async fn revoke(
 
 /// Ends the session of a Telegram user account. Whoever holds it does so by themselves when its
 /// tokens are gone; one that nobody holds is ended here.
-async fn log_out(
-    context: &Context,
-    owner: Owner,
-    app: &App,
-    credentials: &Credentials,
-) -> Result<()> {
+async fn log_out(context: &Context, owner: Owner, credentials: &Credentials) -> Result<()> {
     let holder = Uuid::now_v7();
     let store = context.store();
     if !store.take_telegram(owner, holder, SESSION_LEASE).await? {
         return Ok(());
     }
-    if let Some(server) = Server::of(app) {
+    if let Some(server) = Server::of(context) {
         let ended = async {
             let session = credentials.access_token.expose();
             server.open(Some(session)).await?.log_out().await

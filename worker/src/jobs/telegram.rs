@@ -51,9 +51,7 @@ impl Telegram {
     }
 
     fn server(&self) -> std::result::Result<Server, Answered> {
-        let platform = self.context.platform(Platform::Telegram);
-        platform
-            .and_then(|(_, app)| Server::of(app))
+        Server::of(&self.context)
             .ok_or_else(|| no("Telegram sign-in is not set up on this hub.", false))
     }
 

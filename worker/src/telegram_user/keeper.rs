@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hub_domain::id::{AccountId, MessageId};
+use hub_domain::platform::SendOutcome;
 use hub_domain::platform::telegram_user::{Chat, is_session};
-use hub_domain::platform::{Platform, SendOutcome};
 use hub_store::Result;
 use hub_store::account::Owner;
 use hub_store::telegram::Candidate;
@@ -151,10 +151,7 @@ pub(super) fn random_id(message: MessageId) -> i64 {
 /// Holds sessions until [`Sessions::stop`]: takes those that nobody holds, and again after a
 /// process died.
 pub async fn keep(context: Context) {
-    let Some(server) = context
-        .platform(Platform::Telegram)
-        .and_then(|(_, app)| Server::of(app))
-    else {
+    let Some(server) = Server::of(&context) else {
         return;
     };
     let sessions = context.telegram().clone();

@@ -3,20 +3,25 @@
 //! For tests, for the demo and for whoever wants to see the hub with a user account without one.
 //! Errors come as Telegram names them, so that everything behind the seam is the real thing.
 
+use hub_domain::platform::Platform;
+use hub_store::usage::Call;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use hub_domain::platform::http::{HttpRequest, TransportError};
 use hub_domain::platform::telegram_user::{Chat, Item, Message};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+
+use crate::Context;
 
 use super::{Dialog, Failure, Me, Mtproto, SignedIn};
 
 /// A session with a played Telegram.
 pub(super) struct Played {
     base: String,
-    http: reqwest::Client,
+    context: Context,
     state: Mutex<State>,
 }
 
@@ -34,7 +39,11 @@ struct State {
 
 impl Played {
     /// A session, a new one without `session`.
-    pub(super) fn open(base: &str, session: Option<&str>) -> Result<Self, Failure> {
+    pub(super) fn open(
+        context: Context,
+        base: &str,
+        session: Option<&str>,
+    ) -> Result<Self, Failure> {
         let malformed = || Failure::Revoked {
             reason: "the stored session is not one of the played Telegram".to_owned(),
         };
@@ -47,15 +56,9 @@ impl Played {
                 told: 0,
             },
         };
-        let http = reqwest::Client::builder()
-            .timeout(Duration::from_secs(40))
-            .build()
-            .map_err(|error| Failure::NotSent {
-                reason: error.without_url().to_string(),
-            })?;
         Ok(Self {
             base: base.to_owned(),
-            http,
+            context,
             state: Mutex::new(state),
         })
     }
@@ -75,22 +78,26 @@ impl Played {
 
     async fn call(&self, method: &str, mut body: Value) -> Result<Value, Failure> {
         body["key"] = json!(self.state().key);
-        let request = self
-            .http
-            .post(format!("{}/mtproto/{method}", self.base))
-            .header("content-type", "application/json")
-            .body(body.to_string());
-        let failed = |error: reqwest::Error| {
-            let is_not_sent = error.is_connect() || error.is_builder();
-            let reason = error.without_url().to_string();
-            if is_not_sent {
-                Failure::NotSent { reason }
-            } else {
-                Failure::Unclear { reason }
+        let url = format!("{}/mtproto/{method}", self.base);
+        let call = Call {
+            platform: Platform::Telegram,
+            endpoint: "session",
+            user: None,
+            account: None,
+        };
+        let request = HttpRequest::post_json(url, &body);
+        let answer = self.context.call(call, request).await;
+        let bytes = match answer {
+            Ok(answer) => answer.body,
+            Err(TransportError::NotSent) => {
+                let reason = "the played Telegram was not reached".to_owned();
+                return Err(Failure::NotSent { reason });
+            }
+            Err(TransportError::Unclear) => {
+                let reason = "the played Telegram did not answer".to_owned();
+                return Err(Failure::Unclear { reason });
             }
         };
-        let answer = request.send().await.map_err(failed)?;
-        let bytes = answer.bytes().await.map_err(failed)?;
         let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         if let Some(name) = answer["error"].as_str() {
             let code = answer["code"].as_i64().unwrap_or(500);
