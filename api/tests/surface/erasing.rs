@@ -58,7 +58,11 @@ async fn who_shows_their_password_is_forgotten_at_once_and_everywhere() {
         let (method, path) = (route.method, route.at(Uuid::now_v7()));
         let answer = hub.by(&ann, method, &path, Some(&body)).await;
         assert_eq!(answer.status, 401, "{method} {path}: {}", answer.text);
-        assert_eq!(answer.code(), "INVALID_TOKEN", "{method} {path}");
+        let code = match path.starts_with("/api/telegram/") {
+            true => answer.flat_code(),
+            false => answer.code(),
+        };
+        assert_eq!(code, "INVALID_TOKEN", "{method} {path}");
     }
     let login = json!({ "email": ann.email, "password": PASSWORD });
     let refused = hub.post("/api/auth/login", &login).await;

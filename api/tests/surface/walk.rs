@@ -419,6 +419,6 @@ async fn an_address_of_nothing_is_nowhere_for_every_method() {
             );
         }
     }
-    let answer = hub.by(&ann, "POST", "/api/telegram/auth/phone", None).await;
+    let answer = hub.by(&ann, "POST", "/api/telegram/auth/fax", None).await;
     assert_eq!((answer.status, answer.flat_code()), (404, "NOT_FOUND"));
 }
