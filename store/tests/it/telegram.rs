@@ -53,10 +53,8 @@ async fn a_session_has_one_holder_and_nobody_else_writes_it() {
     let store = &world.store;
     let owner = connected(&world).await;
     let found = store.telegram_accounts().await.unwrap();
-    assert_eq!(
-        (found.len(), found[0].owner, found[0].version),
-        (1, owner, 1)
-    );
+    assert_eq!((found.len(), found[0].owner), (1, owner));
+    let version = found[0].version;
     assert!(found[0].is_free);
 
     let (first, second) = (Uuid::now_v7(), Uuid::now_v7());
@@ -73,36 +71,87 @@ async fn a_session_has_one_holder_and_nobody_else_writes_it() {
         (second, first)
     };
     assert!(!store.telegram_accounts().await.unwrap()[0].is_free);
-    assert!(store.renew_telegram(owner, holder, 1, LONG).await.unwrap());
-    assert!(!store.renew_telegram(owner, other, 1, LONG).await.unwrap());
     assert!(
-        !store
-            .save_telegram(owner, other, 1, "theirs")
+        store
+            .renew_telegram(owner, holder, version, LONG)
             .await
             .unwrap()
     );
-    assert!(store.save_telegram(owner, holder, 1, "ours").await.unwrap());
+    assert!(
+        !store
+            .renew_telegram(owner, other, version, LONG)
+            .await
+            .unwrap()
+    );
+    assert!(
+        !store
+            .save_telegram(owner, other, version, "theirs")
+            .await
+            .unwrap()
+    );
+    assert!(
+        store
+            .save_telegram(owner, holder, version, "ours")
+            .await
+            .unwrap()
+    );
     assert_eq!(session(&world, owner).await.as_deref(), Some("ours"));
 
     // The holder was asleep for longer than its lease: somebody else has it, and it finds out.
-    assert!(store.renew_telegram(owner, holder, 1, OVER).await.unwrap());
-    assert!(!store.save_telegram(owner, holder, 1, "late").await.unwrap());
+    assert!(
+        store
+            .renew_telegram(owner, holder, version, OVER)
+            .await
+            .unwrap()
+    );
+    assert!(
+        !store
+            .save_telegram(owner, holder, version, "late")
+            .await
+            .unwrap()
+    );
     assert!(store.take_telegram(owner, other, LONG).await.unwrap());
-    assert!(!store.renew_telegram(owner, holder, 1, LONG).await.unwrap());
+    assert!(
+        !store
+            .renew_telegram(owner, holder, version, LONG)
+            .await
+            .unwrap()
+    );
     store.release_telegram(owner, holder).await.unwrap();
-    assert!(store.renew_telegram(owner, other, 1, LONG).await.unwrap());
+    assert!(
+        store
+            .renew_telegram(owner, other, version, LONG)
+            .await
+            .unwrap()
+    );
 
     // The person signed in again: what the holder has is of yesterday.
     put(&world, owner, "second").await;
-    assert!(!store.renew_telegram(owner, other, 1, LONG).await.unwrap());
-    assert!(!store.save_telegram(owner, other, 1, "old").await.unwrap());
+    assert!(
+        !store
+            .renew_telegram(owner, other, version, LONG)
+            .await
+            .unwrap()
+    );
+    assert!(
+        !store
+            .save_telegram(owner, other, version, "old")
+            .await
+            .unwrap()
+    );
     assert_eq!(session(&world, owner).await.as_deref(), Some("second"));
+    let version = store.telegram_accounts().await.unwrap()[0].version;
     store.release_telegram(owner, other).await.unwrap();
     assert!(store.take_telegram(owner, first, LONG).await.unwrap());
 
     // Gone with the tokens.
     store.erase_account_tokens(owner).await.unwrap();
-    assert!(!store.renew_telegram(owner, first, 2, LONG).await.unwrap());
+    assert!(
+        !store
+            .renew_telegram(owner, first, version, LONG)
+            .await
+            .unwrap()
+    );
     let held: i64 = sqlx::query_scalar("SELECT count(*) FROM telegram_sessions")
         .fetch_one(world.pool())
         .await

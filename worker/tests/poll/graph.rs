@@ -102,7 +102,7 @@ impl Graph {
         let head = String::from_utf8_lossy(&head).into_owned();
         let target = head.split(' ').nth(1).unwrap_or_default().to_owned();
         let (path, query) = target.split_once('?').unwrap_or((&target, ""));
-        // `/v26.0/<page>/conversations` or `/v26.0/t_<page>_<person>/messages`
+        // `/v26.0/<page>/conversations` or `/v26.0/t_<page>_<person>`
         let node = path.split('/').nth(2).unwrap_or_default();
         let mut parts = node.split('_');
         let page = match parts.next() {
@@ -124,8 +124,7 @@ impl Graph {
             std::future::pending::<()>().await;
         }
         tokio::time::sleep(delay).await;
-        let (status, body, wait) =
-            failure.unwrap_or_else(|| (200, self.answer(node, path, query), None));
+        let (status, body, wait) = failure.unwrap_or_else(|| (200, self.answer(node, query), None));
         *self.state().running.entry(page).or_default() -= 1;
         let body = body.to_string();
         let wait = wait.map_or(String::new(), |it| format!("retry-after: {it}\r\n"));
@@ -136,12 +135,13 @@ impl Graph {
         let _gone = stream.write_all(answer.as_bytes()).await;
     }
 
-    fn answer(&self, node: &str, path: &str, query: &str) -> Value {
+    fn answer(&self, node: &str, query: &str) -> Value {
         let state = self.state();
-        if path.ends_with("/messages") {
+        if node.starts_with("t_") {
             let mut parts = node.split('_').skip(1).map(str::to_owned);
             let key = (parts.next().unwrap(), parts.next().unwrap());
-            return page_of(&key.0, &key.1, &state.threads[&key]);
+            let messages = page_of(&key.0, &key.1, &state.threads[&key]);
+            return json!({"id": node, "messages": messages});
         }
         let after = query.split('&').find_map(|it| it.strip_prefix("after="));
         let start: usize = after.map_or(0, |it| it.parse().unwrap());
@@ -149,7 +149,10 @@ impl Graph {
             .threads
             .iter()
             .filter(|((page, _), _)| page == node)
-            .map(|((page, person), lines)| (lines[0].at, format!("t_{page}_{person}"), lines.len()))
+            .map(|((page, person), lines)| {
+                let newest = lines[0].mid.clone();
+                (lines[0].at, format!("t_{page}_{person}"), newest)
+            })
             .collect();
         threads.sort();
         threads.reverse();
@@ -157,8 +160,9 @@ impl Graph {
             .iter()
             .skip(start)
             .take(10)
-            .map(|(at, id, count)| {
-                json!({"id": id, "updated_time": time(*at), "message_count": count})
+            .map(|(at, id, newest)| {
+                let messages = json!({"data": [{"id": newest}]});
+                json!({"id": id, "updated_time": time(*at), "messages": messages})
             })
             .collect();
         let end = start + data.len();
