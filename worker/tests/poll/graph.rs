@@ -149,10 +149,7 @@ impl Graph {
             .threads
             .iter()
             .filter(|((page, _), _)| page == node)
-            .map(|((page, person), lines)| {
-                let newest = lines[0].mid.clone();
-                (lines[0].at, format!("t_{page}_{person}"), newest)
-            })
+            .map(|((page, person), lines)| (lines[0].at, format!("t_{page}_{person}"), lines.len()))
             .collect();
         threads.sort();
         threads.reverse();
@@ -160,9 +157,8 @@ impl Graph {
             .iter()
             .skip(start)
             .take(10)
-            .map(|(at, id, newest)| {
-                let messages = json!({"data": [{"id": newest}]});
-                json!({"id": id, "updated_time": time(*at), "messages": messages})
+            .map(|(at, id, count)| {
+                json!({"id": id, "updated_time": time(*at), "message_count": count})
             })
             .collect();
         let end = start + data.len();
