@@ -161,7 +161,7 @@ fn sign(secret: &Secret, claims: &Claims, now: DateTime<Utc>, ttl: Duration) -> 
 }
 
 /// Who is calling: the extractor of every route that needs a bearer token. It also counts the
-/// request ([`limit`], [`usage`]).
+/// request ([`limit`], `usage`).
 #[derive(Clone, Debug)]
 pub struct Caller {
     /// The user.

@@ -1,6 +1,6 @@
 //! Passwords: bcrypt, off the async threads, a few at a time.
 //!
-//! An earlier installation may have hashed another form of what people type ([`imported`]); such
+//! An earlier installation may have hashed another form of what people type (`imported`); such
 //! hashes, and those of another cost, are replaced when their owner logs in.
 
 mod imported;

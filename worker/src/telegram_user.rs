@@ -3,7 +3,7 @@
 //! One process holds an account's session, under a lease in the database; when it dies another one
 //! takes over. What the session hears is written down as raw input, exactly like a webhook, before
 //! Telegram's own counters move; what somebody wants of it comes as calls from jobs of the same
-//! process. [`Mtproto`] is the seam: grammers speaks to Telegram's servers, [`played`] to a played
+//! process. [`Mtproto`] is the seam: grammers speaks to Telegram's servers, `played` to a played
 //! Telegram over HTTP, and nothing else knows the difference.
 //!
 //! It fails by being late: a session that breaks off is opened again, an update that was not
