@@ -84,6 +84,7 @@ pub(crate) const KEYS: &[Key] = &[
     plain("log.format", &["HUB_LOG_FORMAT"]),
     plain("log.filter", &["RUST_LOG"]),
     plain("worker.concurrency", &["HUB_WORKER_CONCURRENCY"]),
+    plain("worker.sends", &["HUB_WORKER_SENDS"]),
     plain("worker.http_connect_timeout_ms", &["HUB_HTTP_CONNECT_TIMEOUT_MS"]),
     plain("worker.http_timeout_ms", &["HUB_HTTP_TIMEOUT_MS"]),
     plain("worker.reconcile_window_s", &["HUB_RECONCILE_WINDOW_SECONDS"]),

@@ -13,6 +13,9 @@ use crate::layers::Layers;
 pub struct WorkerSettings {
     /// Jobs of each kind one process runs at a time.
     pub concurrency: usize,
+    /// Conversations one process sends in at a time. A send mostly waits, for the disk and for the
+    /// platform, so there may be many.
+    pub sends: usize,
     /// Longest wait for a connection to a platform.
     pub http_connect_timeout: Duration,
     /// Longest a whole call may take. Shorter than `reconcile_window`, or a late answer meets a
@@ -36,6 +39,7 @@ impl WorkerSettings {
     pub(crate) fn read(layers: &Layers) -> Result<Self, SettingsError> {
         Ok(Self {
             concurrency: layers.number("worker.concurrency", 1..=1024)?,
+            sends: layers.number("worker.sends", 1..=1024)?,
             http_connect_timeout: layers.millis("worker.http_connect_timeout_ms")?,
             http_timeout: layers.millis("worker.http_timeout_ms")?,
             reconcile_window: layers.seconds("worker.reconcile_window_s", 1)?,

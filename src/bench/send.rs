@@ -65,7 +65,7 @@ pub async fn run(ground: &Ground, wishes: &BenchWishes, report: &mut Report) -> 
     let time = Duration::from_secs(wishes.seconds);
 
     let took = peer::drain(&hub.context, NOTHINGS).await?;
-    let concurrency = hub.context.settings().concurrency;
+    let concurrency = hub.context.settings().sends;
     let empty = Measured::counted(concurrency, NOTHINGS, took);
     let worker = hub.work();
     let sustained = hub.send(Pace::AsSent(time)).await?;

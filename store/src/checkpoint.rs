@@ -10,7 +10,7 @@
 //! included, and are done again. And nothing can follow from a turn and outlive it: a later commit
 //! that does wait takes everything before it to the disk too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use hub_domain::id::{Place, Shard};
 use sqlx::{PgPool, Postgres, Transaction};
@@ -358,6 +358,38 @@ pub async fn live_positions(executor: impl sqlx::PgExecutor<'_>) -> Result<Vec<P
             position,
         })
         .collect())
+}
+
+/// Where the live generation of every projection is, by shard and name.
+pub(crate) async fn live_positions_of_all(
+    executor: impl sqlx::PgExecutor<'_>,
+) -> Result<HashMap<(i16, String), i64>> {
+    let rows: Vec<(i16, String, i64)> = sqlx::query_as(
+        "SELECT c.shard, c.reactor, c.position FROM checkpoints c JOIN generations g \
+         ON g.shard = c.shard AND g.projection = c.reactor AND g.live = c.generation",
+    )
+    .fetch_all(executor)
+    .await?;
+    let rows = rows.into_iter();
+    Ok(rows
+        .map(|(shard, projection, position)| ((shard, projection), position))
+        .collect())
+}
+
+/// The end of a shard's log, and how much of it every live read model shows.
+pub(crate) async fn head_and_shown(
+    executor: impl sqlx::PgExecutor<'_>,
+    shard: Shard,
+) -> Result<(i64, i64)> {
+    Ok(sqlx::query_as(
+        "SELECT s.head, (SELECT min(c.position) FROM generations g \
+             JOIN checkpoints c ON c.shard = g.shard AND c.reactor = g.projection \
+                 AND c.generation = g.live WHERE g.shard = s.shard) \
+         FROM shards s WHERE s.shard = $1 AND s.log = 'events'",
+    )
+    .bind(shard.0)
+    .fetch_one(executor)
+    .await?)
 }
 
 /// The live generation of a projection in a shard.

@@ -9,6 +9,7 @@
 
 mod backend;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hub_domain::id::Shard;
@@ -80,17 +81,32 @@ pub enum Outcome {
 
 /// Enqueues inside the caller's transaction: the row exists if and only if that commits.
 pub async fn enqueue(connection: &mut PgConnection, job: &NewJob) -> Result<()> {
+    enqueue_all(connection, std::slice::from_ref(job)).await
+}
+
+/// [`enqueue`] for many in one statement. Of those with the same queue and key the first counts.
+pub async fn enqueue_all(connection: &mut PgConnection, jobs: &[NewJob]) -> Result<()> {
+    // In the order of the key: two that enqueue the same at the same time wait, and do not deadlock.
+    let mut wanted = BTreeMap::new();
+    for job in jobs {
+        wanted
+            .entry((job.shard.0, job.queue, job.key.as_str()))
+            .or_insert(job);
+    }
+    let jobs = || wanted.values();
     sqlx::query(
         "INSERT INTO jobs (shard, id, queue, key, payload, due_at) \
-         VALUES ($1, $2, $3, $4, $5::json, now() + $6 * interval '1 second') \
+         SELECT shard, id, queue, key, payload::json, now() + delay * interval '1 second' \
+         FROM unnest($1::smallint[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::float8[]) \
+             AS j (shard, id, queue, key, payload, delay) \
          ON CONFLICT (shard, queue, key) DO UPDATE SET seq = jobs.seq + 1",
     )
-    .bind(job.shard.0)
-    .bind(Uuid::now_v7())
-    .bind(job.queue)
-    .bind(&job.key)
-    .bind(job.payload.to_string())
-    .bind(job.delay.as_secs_f64())
+    .bind(jobs().map(|it| it.shard.0).collect::<Vec<_>>())
+    .bind(jobs().map(|_| Uuid::now_v7()).collect::<Vec<_>>())
+    .bind(jobs().map(|it| it.queue).collect::<Vec<_>>())
+    .bind(jobs().map(|it| it.key.as_str()).collect::<Vec<_>>())
+    .bind(jobs().map(|it| it.payload.to_string()).collect::<Vec<_>>())
+    .bind(jobs().map(|it| it.delay.as_secs_f64()).collect::<Vec<_>>())
     .execute(connection)
     .await?;
     Ok(())
@@ -171,9 +187,10 @@ pub async fn claim(
     Ok(claimed)
 }
 
-/// Writes down how a run ended. [`Error::Fenced`] when the lease is no longer this run's: then
-/// nothing was written.
-pub async fn finish(pool: &PgPool, queue: &str, job: &Job, outcome: &Outcome) -> Result<()> {
+/// Writes down how a run ended. True when the job is due again by now: nobody else tells. With
+/// [`Error::Fenced`] the lease is no longer this run's, and nothing was written.
+pub async fn finish(pool: &PgPool, queue: &str, job: &Job, outcome: &Outcome) -> Result<bool> {
+    let mut is_due = *outcome == Outcome::Again(Duration::ZERO);
     let written = match outcome {
         Outcome::Done => {
             let done = sqlx::query(include_str!("../sql/finish.sql"))
@@ -186,6 +203,7 @@ pub async fn finish(pool: &PgPool, queue: &str, job: &Job, outcome: &Outcome) ->
                 .rows_affected();
             if done == 0 {
                 // Somebody asked again while it ran.
+                is_due = true;
                 release(pool, job, Duration::ZERO, true, None).await?
             } else {
                 done
@@ -215,7 +233,7 @@ pub async fn finish(pool: &PgPool, queue: &str, job: &Job, outcome: &Outcome) ->
     if written == 0 {
         return Err(Error::Fenced);
     }
-    Ok(())
+    Ok(is_due)
 }
 
 async fn release(

@@ -57,6 +57,7 @@ pub mod schedules;
 pub mod schema;
 pub mod seal;
 pub mod session;
+mod shown;
 pub mod signal;
 pub mod subscriptions;
 pub mod telegram;
@@ -110,6 +111,7 @@ pub struct Store {
     commands: group::Group<commands::CommandLog>,
     past_turns: query::past::Turns,
     aliases: aliases::Known,
+    shown: shown::Shown,
 }
 
 impl Store {
@@ -143,6 +145,7 @@ impl Store {
             limits,
             past_turns: query::past::Turns::new(),
             aliases: aliases::Known::default(),
+            shown: shown::Shown::default(),
         })
     }
 

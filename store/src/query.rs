@@ -6,7 +6,6 @@
 pub(crate) mod past;
 
 use std::collections::{BTreeMap, HashSet};
-use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use hub_domain::id::{AccountId, ConversationId, MessageId, Place, Shard, UserId};
@@ -23,7 +22,6 @@ use crate::checkpoint;
 use crate::entity::{account, conversation, message, total};
 use crate::error::Result;
 use crate::project::Projection;
-use crate::signal::Topic;
 
 pub use past::{PastConversations, PastThread};
 
@@ -362,29 +360,5 @@ impl Store {
             }
         }
         Ok(unread)
-    }
-
-    /// Waits until the live generation of a projection has passed a place, at most this long.
-    /// True when it has. This is how a request reads its own writes.
-    pub async fn wait_for_projection(
-        &self,
-        projection: Projection,
-        place: Place,
-        at_most: Duration,
-    ) -> Result<bool> {
-        let deadline = Instant::now() + at_most;
-        let mut listener = self.signals().listen(Topic::Projected);
-        loop {
-            let position =
-                checkpoint::live_position(self.pool(), projection.name(), place.shard).await?;
-            if position >= place.position {
-                return Ok(true);
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(false);
-            }
-            listener.wait(left.min(Duration::from_millis(50))).await;
-        }
     }
 }

@@ -4,7 +4,8 @@
 //! process it is a counter somebody waits on; between processes, when Redis is configured, a
 //! published word, debounced.
 
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -22,7 +23,7 @@ pub enum Topic {
     Commands,
     /// A projection moved.
     Projected,
-    /// Jobs became due.
+    /// Jobs of any queue became due. Whoever knows which says [`Signals::raise_queue`].
     Jobs,
     /// An answer was left for a waiting request.
     Answers,
@@ -52,8 +53,39 @@ impl Topic {
 
 struct Shared {
     counters: [watch::Sender<u64>; TOPICS.len()],
+    /// Of each queue that somebody here listens for.
+    queues: Mutex<HashMap<String, watch::Sender<u64>>>,
     outgoing: Notify,
-    pending: std::sync::Mutex<[bool; TOPICS.len()]>,
+    pending: Mutex<BTreeSet<String>>,
+}
+
+impl Shared {
+    fn raise(&self, topic: Topic) {
+        self.counters[topic.index()].send_modify(|count| *count += 1);
+        if topic == Topic::Jobs
+            && let Ok(queues) = self.queues.lock()
+        {
+            for queue in queues.values() {
+                queue.send_modify(|count| *count += 1);
+            }
+        }
+    }
+
+    fn raise_queue(&self, name: &str) {
+        if let Ok(queues) = self.queues.lock()
+            && let Some(queue) = queues.get(name)
+        {
+            queue.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// What another process has published: the number of a topic, or the name of a queue.
+    fn heard(&self, word: &str) {
+        match word.parse::<usize>() {
+            Ok(index) => TOPICS.get(index).into_iter().for_each(|it| self.raise(*it)),
+            Err(_) => self.raise_queue(word),
+        }
+    }
 }
 
 /// The signals of this process.
@@ -92,7 +124,8 @@ impl Signals {
         let shared = Arc::new(Shared {
             counters: std::array::from_fn(|_| watch::Sender::new(0)),
             outgoing: Notify::new(),
-            pending: std::sync::Mutex::new([false; TOPICS.len()]),
+            queues: Mutex::default(),
+            pending: Mutex::default(),
         });
         if let Some(url) = redis {
             let client = redis::Client::open(url.expose())?;
@@ -108,10 +141,20 @@ impl Signals {
 
     /// Tells everybody who waits for this topic.
     pub fn raise(&self, topic: Topic) {
-        self.shared.counters[topic.index()].send_modify(|count| *count += 1);
+        self.shared.raise(topic);
+        self.publish(|| topic.index().to_string());
+    }
+
+    /// Tells those who work on this queue that jobs became due.
+    pub fn raise_queue(&self, queue: &str) {
+        self.shared.raise_queue(queue);
+        self.publish(|| queue.to_owned());
+    }
+
+    fn publish(&self, word: impl FnOnce() -> String) {
         if self.crosses_processes {
             if let Ok(mut pending) = self.shared.pending.lock() {
-                pending[topic.index()] = true;
+                pending.insert(word());
             }
             self.shared.outgoing.notify_one();
         }
@@ -128,6 +171,15 @@ impl Signals {
             receiver: self.shared.counters[topic.index()].subscribe(),
         }
     }
+
+    /// A listener for one queue's jobs, raised for it or for all queues.
+    pub fn listen_queue(&self, queue: &str) -> Listener {
+        let receiver = match self.shared.queues.lock() {
+            Ok(mut queues) => queues.entry(queue.to_owned()).or_default().subscribe(),
+            Err(_) => self.shared.counters[Topic::Jobs.index()].subscribe(),
+        };
+        Listener { receiver }
+    }
 }
 
 async fn publish(mut connection: redis::aio::ConnectionManager, shared: Arc<Shared>) {
@@ -137,10 +189,10 @@ async fn publish(mut connection: redis::aio::ConnectionManager, shared: Arc<Shar
             Ok(mut pending) => std::mem::take(&mut *pending),
             Err(_) => return,
         };
-        for topic in TOPICS.into_iter().filter(|topic| raised[topic.index()]) {
+        for word in raised {
             let sent: redis::RedisResult<i64> = redis::cmd("PUBLISH")
                 .arg(CHANNEL)
-                .arg(topic.index())
+                .arg(word)
                 .query_async(&mut connection)
                 .await;
             if let Err(error) = sent {
@@ -158,10 +210,7 @@ async fn subscribe(client: redis::Client, shared: Arc<Shared>) {
         {
             let mut messages = subscription.on_message();
             while let Some(message) = messages.next().await {
-                let index: usize = message.get_payload().unwrap_or(usize::MAX);
-                if let Some(counter) = shared.counters.get(index) {
-                    counter.send_modify(|count| *count += 1);
-                }
+                shared.heard(&message.get_payload::<String>().unwrap_or_default());
             }
         }
         tokio::time::sleep(Duration::from_secs(1)).await;

@@ -22,7 +22,6 @@ use crate::Store;
 use crate::account::Owner;
 use crate::error::{Error, Result};
 use crate::jobs::{self, NewJob};
-use crate::signal::Topic;
 
 /// The queue of wishes.
 pub const QUEUE: &str = "telegram";
@@ -250,7 +249,7 @@ impl Store {
         let mut tx = crate::transaction::begin(self.pool()).await?;
         jobs::enqueue(&mut tx, &job).await?;
         tx.commit().await?;
-        self.signals().raise(Topic::Jobs);
+        self.signals().raise_queue(QUEUE);
         Ok(answer)
     }
 

@@ -92,12 +92,21 @@ impl Context {
     /// Asks for one call in the name of an account, and counts it. `None`: it may be made now.
     pub async fn admit(&self, platform: Platform, owner: Owner) -> Result<Option<NotNow>> {
         let state = self.store().token_state(owner).await?;
-        if let Some(retry_after) = state.and_then(|state| state.paused) {
-            return Ok(Some(NotNow::Paused { retry_after }));
+        let paused = state.and_then(|state| state.paused);
+        Ok(self.admit_unless(paused, platform, owner).await)
+    }
+
+    /// [`Context::admit`] for somebody who has just read for how long the account is paused.
+    pub async fn admit_unless(
+        &self,
+        paused: Option<Duration>,
+        platform: Platform,
+        owner: Owner,
+    ) -> Option<NotNow> {
+        if let Some(retry_after) = paused {
+            return Some(NotNow::Paused { retry_after });
         }
-        let Some((adapter, app)) = self.platform(platform) else {
-            return Ok(None);
-        };
+        let (adapter, app) = self.platform(platform)?;
         let who = owner.account.to_string();
         let budgets = [Budget::calls(app.budget(adapter))];
         let verdict = self.store().limits().take(&who, &budgets).await;
@@ -106,7 +115,7 @@ impl Context {
             metrics::counter!("hub_call_budget_spent_total", "platform" => platform.name())
                 .increment(1);
         }
-        Ok(spent.map(|retry_after| NotNow::BudgetSpent { retry_after }))
+        spent.map(|retry_after| NotNow::BudgetSpent { retry_after })
     }
 
     /// For calls that are a nicety: when to ask again, if what is left of an account's budget should

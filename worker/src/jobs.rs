@@ -25,6 +25,7 @@ use std::time::Duration;
 use apalis::prelude::{Monitor, WorkerBuilder, WorkerBuilderExt as _};
 use apalis_core::worker::ext::parallelize::ParallelizeExt as _;
 use futures::FutureExt as _;
+use hub_config::WorkerSettings;
 use hub_domain::id::{AccountId, Place, Shard};
 use hub_domain::retry;
 use hub_store::jobs::{Job, JobBackend, Outcome, finish};
@@ -47,6 +48,11 @@ const HELD_LOOK: Duration = Duration::from_secs(5);
 pub trait Queue: Clone + Send + Sync + 'static {
     /// The name of the queue in the jobs table.
     const NAME: &'static str;
+
+    /// How many of them a process runs at a time.
+    fn at_once(settings: &WorkerSettings) -> usize {
+        settings.concurrency
+    }
 
     /// Runs one job to an end.
     fn run(&self, job: &Job) -> impl Future<Output = Result<Outcome>> + Send;
@@ -89,7 +95,7 @@ pub(crate) fn queue<Q: Queue>(monitor: Monitor, context: &Context, queue: Q) -> 
             std::process::id(),
             Uuid::now_v7()
         );
-        let concurrency = context.settings().concurrency;
+        let concurrency = Q::at_once(context.settings());
         let backend = JobBackend::new(
             context.store(),
             Q::NAME,
@@ -133,7 +139,11 @@ async fn run<Q: Queue>(context: &Context, queue: &Q, job: Job) -> Result<()> {
                 );
                 return Ok(());
             }
-            done => return done,
+            Ok(true) => {
+                context.store().signals().raise_queue(Q::NAME);
+                return Ok(());
+            }
+            done => return done.map(|_| ()),
         }
     }
     Ok(())

@@ -3,13 +3,14 @@
 use std::time::{Duration, Instant};
 
 use apalis::prelude::Monitor;
+use hub_config::WorkerSettings;
 use hub_domain::id::Shard;
 use hub_store::jobs::{self, Job, NewJob, Outcome};
-use hub_store::signal::Topic;
 use hub_store::{Error, Result, Store, transaction};
 use tokio::sync::oneshot;
 
 use crate::Context;
+use crate::jobs::send::Send;
 use crate::jobs::{Queue, queue};
 
 /// Ends every job at once.
@@ -18,6 +19,10 @@ struct Nothing;
 
 impl Queue for Nothing {
     const NAME: &'static str = "nothing";
+
+    fn at_once(settings: &WorkerSettings) -> usize {
+        Send::at_once(settings)
+    }
 
     async fn run(&self, _: &Job) -> Result<Outcome> {
         Ok(Outcome::Done)
@@ -49,18 +54,16 @@ pub async fn drain(context: &Context, count: u64) -> Result<Duration> {
 
 async fn enqueue(store: &Store, count: u64) -> Result<()> {
     let shards = u64::try_from(store.sharding().count).unwrap_or(1);
+    let job = |number: u64| NewJob {
+        shard: Shard((number % shards) as i16),
+        queue: Nothing::NAME,
+        key: number.to_string(),
+        payload: serde_json::Value::Null,
+        delay: Duration::ZERO,
+    };
     let mut tx = transaction::begin(store.pool()).await?;
-    for number in 0..count {
-        let job = NewJob {
-            shard: Shard((number % shards) as i16),
-            queue: Nothing::NAME,
-            key: number.to_string(),
-            payload: serde_json::Value::Null,
-            delay: Duration::ZERO,
-        };
-        jobs::enqueue(&mut tx, &job).await?;
-    }
+    jobs::enqueue_all(&mut tx, &(0..count).map(job).collect::<Vec<_>>()).await?;
     tx.commit().await?;
-    store.signals().raise(Topic::Jobs);
+    store.signals().raise_queue(Nothing::NAME);
     Ok(())
 }

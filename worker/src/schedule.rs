@@ -8,7 +8,6 @@ use apalis::prelude::{Monitor, WorkerBuilder, WorkerBuilderExt as _};
 use apalis_cron::{CronScheduler, Tick};
 use chrono::{DateTime, Utc};
 use hub_store::jobs::{self, NewJob};
-use hub_store::signal::Topic;
 use hub_store::{Result, Store};
 
 use crate::Context;
@@ -142,7 +141,7 @@ pub async fn fire(store: &Store, schedule: Schedule, tick_s: u64) -> Result<bool
     };
     let won = jobs::tick(store.pool(), shard, schedule.name, tick, &job).await?;
     if won {
-        store.signals().raise(Topic::Jobs);
+        store.signals().raise_queue(Maintenance::NAME);
     }
     Ok(won)
 }

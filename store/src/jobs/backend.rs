@@ -21,9 +21,9 @@ use futures::stream::StreamExt as _;
 use sqlx::PgPool;
 
 use super::Job;
+use crate::Store;
 use crate::error::Error;
-use crate::signal::Signals;
-use crate::{Store, signal::Topic};
+use crate::signal::Listener;
 
 /// An idle queue is looked at this often even when no signal came.
 const POLL: Duration = Duration::from_millis(250);
@@ -132,14 +132,14 @@ impl JobBackend {
                 lease,
                 limit,
             }),
-            wake: Box::pin(wakes(store.signals().clone())),
+            wake: Box::pin(wakes(store.signals().listen_queue(queue))),
             look_again: false,
         }
     }
 }
 
-fn wakes(signals: Signals) -> impl Stream<Item = ()> + Send {
-    futures::stream::unfold(signals.listen(Topic::Jobs), |mut listener| async move {
+fn wakes(listener: Listener) -> impl Stream<Item = ()> + Send {
+    futures::stream::unfold(listener, |mut listener| async move {
         listener.wait(POLL).await;
         Some(((), listener))
     })

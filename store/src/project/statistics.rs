@@ -32,9 +32,10 @@ pub(super) async fn refresh(pool: &PgPool, projection: Projection, generation: i
         .collect();
     // Four times as many pages: a few times on the way to a gigabyte. Beyond that it is not worth
     // the time it takes.
+    // The size is asked of the names, not of pg_class: or the planner measures every table there is.
     let outgrown: Vec<String> = sqlx::query_scalar(
         "SELECT name FROM unnest($1::text[]) AS name JOIN pg_class c ON c.oid = to_regclass(name) \
-         WHERE pg_relation_size(c.oid) > 8192 * (4 * c.relpages::bigint + 4) \
+         WHERE pg_relation_size(to_regclass(name)) > 8192 * (4 * c.relpages::bigint + 4) \
              AND c.relpages < 16384",
     )
     .bind(&names)

@@ -94,6 +94,45 @@ async fn asking_again_keeps_one_row_and_raises_its_seq() {
     assert_eq!(claim_one(world.pool()).await.seq, 3);
 }
 
+#[tokio::test]
+async fn many_are_enqueued_at_once_and_the_same_counts_once() {
+    let world = World::new().await;
+    enqueue(world.pool(), &job("a")).await;
+    let later = NewJob {
+        delay: LEASE,
+        ..job("b")
+    };
+    let wanted = [job("b"), later, job("a"), job("c"), job("c")];
+    let mut connection = world.pool().acquire().await.unwrap();
+    jobs::enqueue_all(&mut connection, &wanted).await.unwrap();
+    jobs::enqueue_all(&mut connection, &[]).await.unwrap();
+    let claimed = claim(world.pool(), 10).await;
+    let mut claimed: Vec<_> = claimed.iter().map(|it| (it.key.as_str(), it.seq)).collect();
+    claimed.sort_unstable();
+    assert_eq!(claimed, [("a", 2), ("b", 1), ("c", 1)]);
+}
+
+#[tokio::test]
+async fn an_end_says_whether_the_job_is_due_again_by_now() {
+    let world = World::new().await;
+    enqueue(world.pool(), &job("a")).await;
+    let end = async |outcome| {
+        let claimed = claim_one(world.pool()).await;
+        jobs::finish(world.pool(), QUEUE, &claimed, &outcome)
+            .await
+            .unwrap()
+    };
+    assert!(end(Outcome::Again(Duration::ZERO)).await);
+    assert!(!end(Outcome::Again(LEASE)).await);
+    time_passes(world.pool()).await;
+    let claimed = claim_one(world.pool()).await;
+    enqueue(world.pool(), &job("a")).await;
+    let done = jobs::finish(world.pool(), QUEUE, &claimed, &Outcome::Done);
+    assert!(done.await.unwrap(), "somebody asked again while it ran");
+    assert!(!end(Outcome::Done).await);
+    assert_eq!(count(world.pool(), "SELECT count(*) FROM jobs").await, 0);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_claimers_never_get_the_same_job() {
     let world = World::new().await;

@@ -41,4 +41,5 @@ mod transaction;
 mod unknown_outcome;
 mod until;
 mod usage;
+mod waiting;
 mod world;

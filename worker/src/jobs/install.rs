@@ -5,7 +5,6 @@ use std::time::Duration;
 use hub_domain::platform::Platform;
 use hub_store::Result;
 use hub_store::jobs::{self, Job, NewJob, Outcome};
-use hub_store::signal::Topic;
 use hub_store::usage::Call;
 
 use super::Queue;
@@ -44,7 +43,7 @@ pub async fn enqueue(context: &Context) -> Result<()> {
         }
     }
     tx.commit().await?;
-    store.signals().raise(Topic::Jobs);
+    store.signals().raise_queue(Install::NAME);
     Ok(())
 }
 

@@ -25,7 +25,6 @@ use hub_domain::platform::{Adapter, App, Platform, adapter};
 use hub_store::account::Owner;
 use hub_store::jobs::{self, Job, NewJob, Outcome};
 use hub_store::polls::{self, Ended, QUEUE, Standing};
-use hub_store::signal::Topic;
 use hub_store::{Result, Store};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -98,11 +97,13 @@ pub async fn enqueue_due(context: &Context) -> Result<u64> {
         .collect();
     let due = polls::due(store.pool(), &platforms, LOOK_AHEAD, DUE_MAX).await?;
     let mut tx = hub_store::transaction::begin(store.pool()).await?;
-    for it in &due {
-        jobs::enqueue(&mut tx, &job(it.shard, it.owner, it.delay)).await?;
-    }
+    let due: Vec<_> = due
+        .iter()
+        .map(|it| job(it.shard, it.owner, it.delay))
+        .collect();
+    jobs::enqueue_all(&mut tx, &due).await?;
     tx.commit().await?;
-    store.signals().raise(Topic::Jobs);
+    store.signals().raise_queue(Poll::NAME);
     Ok(due.len() as u64)
 }
 

@@ -12,33 +12,30 @@
 //! order stays. What a platform refused because of the token is sent once more within the same
 //! attempt when there is a newer token: a refusal is certain.
 
+mod attempt;
 mod discard;
+mod outcome;
 
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use hub_config::WorkerSettings;
 use hub_domain::envelope::Append;
-use hub_domain::event::{
-    Event, FailureClass, MessageSent, SendAttempted, SendDelayed, SendFailed, SendUncertain, Thread,
-};
-use hub_domain::id::{AccountId, ConversationId, Key, MessageId, Place, Shard, UserId};
+use hub_domain::event::{FailureClass, MessageSent, SendFailed, Thread};
+use hub_domain::id::{AccountId, ConversationId, Key, MessageId, Shard, UserId};
 use hub_domain::limits::SENDS_PER_TURN_MAX;
 use hub_domain::platform::telegram_user;
-use hub_domain::platform::{Adapter, App, Credentials, Outbound, Platform, Reconcile, SendOutcome};
+use hub_domain::platform::{Adapter, App, Platform, Reconcile};
 use hub_domain::projection::inbox::State;
-use hub_domain::retry;
 use hub_store::account::Owner;
 use hub_store::entity::{account, message};
 use hub_store::jobs::{Job, NewJob, Outcome};
 use hub_store::project::Projection;
-use hub_store::signal::Topic;
-use hub_store::usage::Call;
-use hub_store::{Result, Store, parked, read};
+use hub_store::{Result, Store, parked};
 use serde::{Deserialize, Serialize};
 
-use super::{Queue, entropy};
+use super::Queue;
 use crate::Context;
-use crate::renewal::{Access, Renewal};
 
 pub(crate) use discard::GivenUp;
 
@@ -98,10 +95,6 @@ pub fn sent_key(message: MessageId) -> Key {
     Key::of(&[b"sent", message.0.as_bytes()])
 }
 
-fn attempt_key(message: MessageId, attempt: u32) -> Key {
-    Key::of(&[b"attempt", message.0.as_bytes(), &attempt.to_be_bytes()])
-}
-
 fn outcome_key(message: MessageId, attempt: u32) -> Key {
     Key::of(&[b"outcome", message.0.as_bytes(), &attempt.to_be_bytes()])
 }
@@ -139,23 +132,11 @@ impl Send {
         self.context.store()
     }
 
-    /// Waits until the read model shows everything the log has now. What is queued later raises
-    /// the job's seq and is seen by the next run.
-    async fn catch_up(&self, shard: Shard) -> Result<bool> {
-        let position = read::head(self.store().pool(), shard).await?;
-        let place = Place { shard, position };
-        self.store()
-            .wait_for_projection(Projection::Accounts, place, CATCH_UP_MAX)
-            .await?;
-        self.store()
-            .wait_for_projection(Projection::Inbox, place, CATCH_UP_MAX)
-            .await
-    }
-
     async fn turn(&self, job: &Job, payload: &Payload) -> Result<Outcome> {
         let store = self.store();
         let (user, conversation) = (payload.user, payload.conversation);
-        if !self.catch_up(job.shard).await? {
+        // What is queued later raises the job's seq and is seen by the next run.
+        if !store.wait_for_projections(job.shard, CATCH_UP_MAX).await? {
             return Ok(Outcome::Again(Duration::from_millis(100)));
         }
         if self.is_held(job.shard, conversation).await? {
@@ -261,6 +242,10 @@ fn park(reason: String) -> Outcome {
 impl Queue for Send {
     const NAME: &'static str = "send";
 
+    fn at_once(settings: &WorkerSettings) -> usize {
+        settings.sends
+    }
+
     async fn run(&self, job: &Job) -> Result<Outcome> {
         match serde_json::from_value::<Payload>(job.payload.clone()) {
             Ok(payload) => self.turn(job, &payload).await,
@@ -312,285 +297,10 @@ impl Turn<'_> {
         })
     }
 
-    async fn attempt(&self, account: &account::Model, row: &message::Model) -> Result<Next> {
-        let message = MessageId(row.id);
-        if let Some(reason) = &account.needs_reconnect {
-            let reason = reason.clone();
-            return self
-                .failed(message, 0, FailureClass::Reconnect, reason)
-                .await;
-        }
-        let store = self.context.store();
-        let Some(text) = self.text(row).await? else {
-            let reason = "The text was erased before it was sent.".to_owned();
-            return self
-                .failed(message, 0, FailureClass::Permanent, reason)
-                .await;
-        };
-        let held = match self.renewal().access().await? {
-            Access::Granted(held) => held,
-            Access::Wait { after, .. } => return Ok(Next::Pause(after)),
-            Access::Refused { reason } => {
-                return self
-                    .failed(message, 0, FailureClass::Reconnect, reason)
-                    .await;
-            }
-            Access::Gone => {
-                let reason = NOT_CONNECTED.to_owned();
-                return self
-                    .failed(message, 0, FailureClass::Disconnected, reason)
-                    .await;
-            }
-        };
-        let platform = self.adapter.platform();
-        if let Some(not_now) = self.context.admit(platform, self.owner).await? {
-            return Ok(Next::Pause(not_now.come_back()));
-        }
-        let outbound = Outbound {
-            thread: self.thread.clone(),
-            text,
-            client_ref: self.context.references().make(self.conversation, message),
-        };
-        let attempt = row.attempts.unsigned_abs() + 1;
-        let began = SendAttempted {
-            user: self.user,
-            conversation: self.conversation,
-            message,
-            attempt,
-        };
-        let began =
-            Append::one(self.shard, self.conversation, began).once(attempt_key(message, attempt));
-        if !store.append(began).await?.is_new() {
-            // Somebody began this very attempt and the read model does not show it yet.
-            return Ok(Next::Pause(Duration::from_millis(100)));
-        }
-        let at = Utc::now();
-        let outcome = if self.is_session {
-            let sessions = self.context.telegram();
-            sessions
-                .send(self.owner.account, &self.thread, &outbound.text, message)
-                .await
-        } else {
-            match self.call(message, &held.credentials, &outbound).await? {
-                Some(outcome) => outcome,
-                None => return Ok(Next::Message),
-            }
-        };
-        count(platform, &outcome);
-        let version = held.state.version;
-        let SendOutcome::Reconnect { reason } = outcome else {
-            return self.record(row, attempt, at, version, outcome).await;
-        };
-        let (version, outcome) = match self.renewal().after_refusal(version).await? {
-            Some(Access::Granted(held)) => {
-                let version = held.state.version;
-                match self.again(message, &held.credentials, &outbound).await? {
-                    Some(outcome) => (version, outcome),
-                    None => return Ok(Next::Message),
-                }
-            }
-            Some(Access::Wait { after, reason }) => (
-                version,
-                SendOutcome::RetryAfter {
-                    wait: after,
-                    reason,
-                },
-            ),
-            Some(Access::Refused { reason }) => (version, SendOutcome::Reconnect { reason }),
-            Some(Access::Gone) | None => (version, SendOutcome::Reconnect { reason }),
-        };
-        self.record(row, attempt, at, version, outcome).await
-    }
-
-    fn renewal(&self) -> Renewal {
-        Renewal {
-            context: self.context.clone(),
-            adapter: self.adapter,
-            app: self.app.clone(),
-            owner: self.owner,
-            route: self.route.clone(),
-        }
-    }
-
     /// Whether an attempt that nobody knows the end of may be repeated: the platform takes the same
     /// number once, as long as it remembers.
     fn is_repeatable(&self, row: &message::Model) -> bool {
         self.is_session && Utc::now() - row.created_at < REPEATABLE
-    }
-
-    /// What to send; `None` when it was erased.
-    async fn text(&self, row: &message::Model) -> Result<Option<String>> {
-        let Some(sealed) = row.body.as_deref() else {
-            return Ok(Some(String::new()));
-        };
-        let vault = self.context.store().vault();
-        let keys = vault.keyring(self.user, [sealed]).await?;
-        Ok(keys.open(sealed)?.text())
-    }
-
-    /// Makes the call. `None` when the platform's echo settled the message meanwhile: then there
-    /// is nothing left to learn from an answer that may never come.
-    async fn call(
-        &self,
-        message: MessageId,
-        credentials: &Credentials,
-        outbound: &Outbound,
-    ) -> Result<Option<SendOutcome>> {
-        let request = self.adapter.send(self.app, credentials, outbound);
-        let call = Call {
-            platform: self.adapter.platform(),
-            endpoint: "send",
-            user: Some(self.user),
-            account: Some(self.owner.account),
-        };
-        let mut answer = std::pin::pin!(self.context.call(call, request));
-        let mut listener = self.context.store().signals().listen(Topic::Projected);
-        loop {
-            tokio::select! {
-                answer = &mut answer => return Ok(Some(self.adapter.interpret(&answer))),
-                () = listener.wait(Duration::from_secs(1)) => {
-                    let row = self.context.store().message(self.user, message).await?;
-                    if row.is_some_and(|(row, ..)| row.state == State::Sent.name()) {
-                        return Ok(None);
-                    }
-                }
-            }
-        }
-    }
-
-    /// The second call of an attempt, with newer tokens. It is counted like the first.
-    async fn again(
-        &self,
-        message: MessageId,
-        credentials: &Credentials,
-        outbound: &Outbound,
-    ) -> Result<Option<SendOutcome>> {
-        let platform = self.adapter.platform();
-        if let Some(not_now) = self.context.admit(platform, self.owner).await? {
-            return Ok(Some(SendOutcome::RetryAfter {
-                wait: not_now.come_back(),
-                reason: "The account's budget of calls is spent.".to_owned(),
-            }));
-        }
-        let outcome = self.call(message, credentials, outbound).await?;
-        if let Some(outcome) = &outcome {
-            count(platform, outcome);
-        }
-        Ok(outcome)
-    }
-
-    async fn record(
-        &self,
-        row: &message::Model,
-        attempt: u32,
-        at: DateTime<Utc>,
-        version: i64,
-        outcome: SendOutcome,
-    ) -> Result<Next> {
-        let message = MessageId(row.id);
-        let policy = self.context.settings().send_retry;
-        let (class, delay, reason) = match outcome {
-            SendOutcome::Sent {
-                platform_message_id,
-            } => {
-                let event = MessageSent {
-                    user: self.user,
-                    conversation: self.conversation,
-                    message,
-                    platform_message_id,
-                    sent_at: at,
-                };
-                self.append(event, sent_key(message)).await?;
-                return Ok(Next::Message);
-            }
-            SendOutcome::Unclear { reason } => {
-                return self.uncertain(row, attempt, &reason).await;
-            }
-            SendOutcome::Reconnect { reason } => {
-                self.context.refuse(self.owner, version, &reason).await?;
-                return self
-                    .failed(message, attempt, FailureClass::Reconnect, reason)
-                    .await;
-            }
-            SendOutcome::OutsideWindow { reason } => {
-                return self
-                    .failed(message, attempt, FailureClass::OutsideWindow, reason)
-                    .await;
-            }
-            SendOutcome::Permanent { reason } => {
-                return self
-                    .failed(message, attempt, FailureClass::Permanent, reason)
-                    .await;
-            }
-            SendOutcome::RetryAfter { wait, reason } => {
-                // Whoever it was said to, it is about the account: its other conversations wait too.
-                self.context.pause(self.owner, wait).await?;
-                let delay = retry::delay_at_least(policy, attempt, wait, entropy());
-                (FailureClass::RateLimited, delay, reason)
-            }
-            SendOutcome::Backoff { reason } => (
-                FailureClass::Temporary,
-                retry::delay(policy, attempt, entropy()),
-                reason,
-            ),
-        };
-        let Some(delay) = delay else {
-            return self
-                .failed(message, attempt, FailureClass::Exhausted, reason)
-                .await;
-        };
-        let event = SendDelayed {
-            user: self.user,
-            conversation: self.conversation,
-            message,
-            attempt,
-            class,
-            reason,
-            retry_at: Utc::now() + delay,
-        };
-        self.append(event, outcome_key(message, attempt)).await?;
-        Ok(Next::Pause(delay))
-    }
-
-    async fn failed(
-        &self,
-        message: MessageId,
-        attempt: u32,
-        class: FailureClass,
-        reason: String,
-    ) -> Result<Next> {
-        let event = SendFailed {
-            user: self.user,
-            conversation: self.conversation,
-            message,
-            class,
-            reason,
-        };
-        self.append(event, outcome_key(message, attempt)).await?;
-        Ok(Next::Message)
-    }
-
-    async fn uncertain(&self, row: &message::Model, attempt: u32, reason: &str) -> Result<Next> {
-        let message = MessageId(row.id);
-        // Where nothing will ever be heard of it, waiting only delays the others.
-        let window = match self.adapter.capabilities().reconcile {
-            Reconcile::Echo | Reconcile::Likeness => self.context.settings().reconcile_window,
-            Reconcile::Never => Duration::ZERO,
-        };
-        let event = SendUncertain {
-            user: self.user,
-            conversation: self.conversation,
-            message,
-            attempt,
-            reason: reason.to_owned(),
-            settle_by: Utc::now() + window,
-        };
-        self.append(event, outcome_key(message, attempt)).await?;
-        Ok(if window.is_zero() {
-            Next::Message
-        } else {
-            Next::Pause(SETTLE_LOOK.min(window))
-        })
     }
 
     /// Looks for an uncertain message among those of ours that the platform has told of since,
@@ -634,11 +344,6 @@ impl Turn<'_> {
         self.append(event, sent_key(message)).await?;
         Ok(true)
     }
-
-    async fn append(&self, event: impl Into<Event>, key: Key) -> Result<()> {
-        let append = Append::one(self.shard, self.conversation, event).once(key);
-        self.context.store().append(append).await.map(|_| ())
-    }
 }
 
 /// A text by its words: platforms change the space between them.
@@ -652,18 +357,4 @@ fn wait(until: Option<DateTime<Utc>>) -> Option<Duration> {
         .to_std()
         .ok()
         .filter(|wait| !wait.is_zero())
-}
-
-fn count(platform: Platform, outcome: &SendOutcome) {
-    let outcome = match outcome {
-        SendOutcome::Sent { .. } => "sent",
-        SendOutcome::RetryAfter { .. } => "retry_after",
-        SendOutcome::Backoff { .. } => "backoff",
-        SendOutcome::Reconnect { .. } => "reconnect",
-        SendOutcome::OutsideWindow { .. } => "outside_window",
-        SendOutcome::Permanent { .. } => "permanent",
-        SendOutcome::Unclear { .. } => "unclear",
-    };
-    metrics::counter!("hub_sends_total", "platform" => platform.name(), "outcome" => outcome)
-        .increment(1);
 }

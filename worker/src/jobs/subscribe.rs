@@ -14,7 +14,6 @@ use hub_domain::platform::call::{CallFailure, SubscribeFlow, SubscribeStep, Subs
 use hub_domain::platform::{Adapter, App, Credentials, Platform, adapter};
 use hub_store::account::Owner;
 use hub_store::jobs::{self, Job, NewJob, Outcome};
-use hub_store::signal::Topic;
 use hub_store::usage::Call;
 use hub_store::{Result, subscriptions};
 use serde::{Deserialize, Serialize};
@@ -86,11 +85,13 @@ pub async fn enqueue_due(context: &Context) -> Result<u64> {
         .collect();
     let due = subscriptions::due(store.pool(), &platforms, DUE_MAX).await?;
     let mut tx = hub_store::transaction::begin(store.pool()).await?;
-    for (shard, owner) in &due {
-        jobs::enqueue(&mut tx, &job(*shard, *owner)).await?;
-    }
+    let due: Vec<_> = due
+        .iter()
+        .map(|(shard, owner)| job(*shard, *owner))
+        .collect();
+    jobs::enqueue_all(&mut tx, &due).await?;
     tx.commit().await?;
-    store.signals().raise(Topic::Jobs);
+    store.signals().raise_queue(Subscribe::NAME);
     Ok(due.len() as u64)
 }
 
@@ -206,7 +207,7 @@ impl Subscribe {
         let mut tx = hub_store::transaction::begin(store.pool()).await?;
         jobs::hasten(&mut tx, &poll::job(shard, owner, Duration::ZERO)).await?;
         tx.commit().await?;
-        store.signals().raise(Topic::Jobs);
+        store.signals().raise_queue(poll::Poll::NAME);
         Ok(())
     }
 

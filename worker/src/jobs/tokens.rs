@@ -7,7 +7,6 @@ use hub_domain::id::{AccountId, Key, Place, UserId};
 use hub_domain::platform::{Platform, adapter};
 use hub_store::account::Owner;
 use hub_store::jobs::{self, Job, NewJob, Outcome};
-use hub_store::signal::Topic;
 use hub_store::{Result, transaction};
 use serde::{Deserialize, Serialize};
 
@@ -84,7 +83,7 @@ pub(super) async fn enqueue_expiring(context: &Context) -> Result<u64> {
         }
     }
     if found > 0 {
-        store.signals().raise(Topic::Jobs);
+        store.signals().raise_queue(Renew::NAME);
     }
     Ok(found)
 }

@@ -3,8 +3,8 @@
 //! An effect is therefore enqueued exactly once; and because only this reactor enqueues, replaying
 //! projections can never cause one.
 
-use std::sync::LazyLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::BTreeSet;
+use std::sync::{LazyLock, Mutex};
 
 use hub_domain::envelope::Recorded;
 use hub_domain::event::Event;
@@ -111,8 +111,10 @@ impl Reactor for Dispatch {
     async fn turns(&self, shards: &[Shard]) -> Result<bool> {
         let enqueue = Enqueue::default();
         let passed = follow::turns(self.store().pool(), &enqueue, shards).await?;
-        if enqueue.enqueued.load(Ordering::Relaxed) {
-            self.store().signals().raise(Topic::Jobs);
+        if let Ok(queues) = enqueue.enqueued.lock() {
+            for queue in &*queues {
+                self.store().signals().raise_queue(queue);
+            }
         }
         Ok(passed > 0)
     }
@@ -121,7 +123,8 @@ impl Reactor for Dispatch {
 /// Enqueues what events ask for.
 #[derive(Default)]
 pub(crate) struct Enqueue {
-    enqueued: AtomicBool,
+    /// The queues that got something.
+    enqueued: Mutex<BTreeSet<&'static str>>,
 }
 
 /// The kinds of events that ask for a job.
@@ -157,17 +160,19 @@ impl Handler for Enqueue {
     }
 
     async fn apply(&self, connection: &mut Connection, batches: &[Batch<'_>]) -> Result<()> {
+        let mut asked = Vec::new();
         for batch in batches {
             for recorded in batch.events {
-                let asked = [
-                    job(batch.shard, recorded),
-                    subscription(batch.shard, recorded),
-                ];
-                for job in asked.into_iter().flatten() {
-                    jobs::enqueue(connection, &job).await?;
-                    self.enqueued.store(true, Ordering::Relaxed);
-                }
+                asked.extend(job(batch.shard, recorded));
+                asked.extend(subscription(batch.shard, recorded));
             }
+        }
+        if asked.is_empty() {
+            return Ok(());
+        }
+        jobs::enqueue_all(connection, &asked).await?;
+        if let Ok(mut enqueued) = self.enqueued.lock() {
+            enqueued.extend(asked.iter().map(|job| job.queue));
         }
         Ok(())
     }

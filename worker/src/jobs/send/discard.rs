@@ -9,7 +9,7 @@ use hub_store::Result;
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use super::{Payload, Send, outcome_key};
+use super::{CATCH_UP_MAX, Payload, Send, outcome_key};
 
 /// Messages given up on at a time.
 const PAGE: u64 = 1_000;
@@ -32,7 +32,8 @@ impl Send {
             return Ok(GivenUp::Malformed);
         };
         let (user, conversation) = (payload.user, payload.conversation);
-        if !self.catch_up(shard).await? || self.is_held(shard, conversation).await? {
+        let shown = self.store().wait_for_projections(shard, CATCH_UP_MAX);
+        if !shown.await? || self.is_held(shard, conversation).await? {
             return Ok(GivenUp::NotYet);
         }
         let page = self.store().unsettled_messages(user, conversation, PAGE);
