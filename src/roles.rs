@@ -52,6 +52,7 @@ pub async fn open(settings: &Settings) -> Result<Store> {
     Ok(Store::open(Options {
         database_url,
         connections_max: settings.database.pool_size,
+        readers_max: settings.database.readers,
         redis_url: settings.redis.url.clone(),
         encryption_key: settings.auth.encryption_key.clone(),
     })

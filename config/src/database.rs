@@ -13,6 +13,8 @@ pub struct DatabaseSettings {
     pub url: Option<Secret>,
     /// Connections one process opens at most.
     pub pool_size: u32,
+    /// Connections beside these that read the read models.
+    pub readers: u32,
     /// Shards of a database that is created now; an existing one knows its own number.
     pub shards: u16,
 }
@@ -26,6 +28,7 @@ impl DatabaseSettings {
         Ok(Self {
             url,
             pool_size: layers.number("database.pool_size", 10..=1000)?,
+            readers: layers.number("database.readers", 1..=1000)?,
             shards: layers.number("database.shards", 1..=1024)?,
         })
     }

@@ -70,6 +70,7 @@ pub(crate) const KEYS: &[Key] = &[
     plain("database.user", &["DB_USER"]),
     masked("database.password", &["DB_PASSWORD"]),
     plain("database.pool_size", &["HUB_DB_POOL_SIZE"]),
+    plain("database.readers", &["HUB_DB_READERS"]),
     plain("database.shards", &["HUB_SHARDS"]),
     masked_url("redis.url", &["REDIS_URL"]),
     plain("redis.host", &["REDIS_HOST"]),

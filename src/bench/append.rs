@@ -67,7 +67,7 @@ pub async fn run(ground: &Ground, wishes: &BenchWishes, report: &mut Report) -> 
     report.note(&format!(
         "checked {events} events: no hole, every head and every version right"
     ));
-    store.pool().close().await;
+    store.close().await;
     Ok(())
 }
 

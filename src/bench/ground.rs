@@ -5,11 +5,17 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use hub_cluster::{Cluster, Options as ClusterOptions};
 use hub_domain::secret::Secret;
-use hub_store::{Options, Store, schema};
+use hub_store::{Options, Store, peer, schema};
 use uuid::Uuid;
 
 /// Shards of a measured log: the default of a new installation.
 const SHARDS: u16 = 32;
+
+/// Files of 16 MB: as much as the server writes between two checkpoints.
+const LOG_FILES: u32 = 120;
+
+/// Connections that read, as many as a hub has that was not told otherwise.
+const READERS: u32 = 8;
 
 /// Wraps the data keys of a measurement.
 pub const ENCRYPTION_KEY: &str = "the encryption key of a measurement";
@@ -27,6 +33,7 @@ impl Ground {
         std::fs::create_dir_all(&dir)
             .with_context(|| format!("the folder {} cannot be made", dir.display()))?;
         let cluster = Cluster::start(&dir, ClusterOptions::default()).await?;
+        age(&cluster).await?;
         Ok(Self { cluster, dir })
     }
 
@@ -51,11 +58,22 @@ impl Ground {
     }
 }
 
+/// Makes the files of the log of a new server, as one has them that ran for a while: PostgreSQL fills
+/// each new one with zeros while everybody who commits waits, and uses old ones again.
+async fn age(cluster: &Cluster) -> Result<()> {
+    cluster.create_database("age").await?;
+    let pool = hub_store::connect(&Secret::new(cluster.url("age")), 1).await?;
+    peer::make_log_files(&pool, LOG_FILES).await?;
+    pool.close().await;
+    Ok(())
+}
+
 /// Opens the store of a measured database.
 pub async fn open(url: &str, connections: u32) -> Result<Store> {
     Ok(Store::open(Options {
         database_url: Secret::new(url),
         connections_max: connections,
+        readers_max: READERS,
         redis_url: None,
         encryption_key: Secret::new(ENCRYPTION_KEY),
     })

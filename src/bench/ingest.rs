@@ -164,7 +164,7 @@ impl Hub {
         for part in self.parts {
             part.await??;
         }
-        self.store.pool().close().await;
+        self.store.close().await;
         Ok(())
     }
 

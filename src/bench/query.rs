@@ -44,8 +44,8 @@ pub async fn run(ground: &Ground, wishes: &BenchWishes, report: &mut Report) -> 
             ratio: many.quantile_ms(0.99) / few.quantile_ms(0.99),
         })?;
     }
-    small.store.pool().close().await;
-    large.store.pool().close().await;
+    small.store.close().await;
+    large.store.close().await;
     Ok(())
 }
 

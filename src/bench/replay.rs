@@ -90,7 +90,7 @@ pub async fn run(ground: &Ground, wishes: &BenchWishes, report: &mut Report) -> 
     if let Some(peak) = peak_memory_mb() {
         report.note(&format!("peak memory of this process {peak} MB"));
     }
-    store.pool().close().await;
+    store.close().await;
     Ok(())
 }
 

@@ -167,7 +167,7 @@ impl Hub {
         self.stop.cancel();
         worker.await??;
         self.played.await??;
-        self.store.pool().close().await;
+        self.store.close().await;
         Ok(())
     }
 

@@ -141,7 +141,7 @@ async fn people(url: &str, count: usize) -> Result<Vec<Busy>> {
             while step(store.pool(), projection, generation, Shard(shard)).await? > 0 {}
         }
     }
-    store.pool().close().await;
+    store.close().await;
     Ok(people)
 }
 

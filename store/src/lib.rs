@@ -71,10 +71,14 @@ use std::time::Duration;
 
 use hub_domain::id::Sharding;
 use hub_domain::secret::Secret;
+use sqlx::Connection as _;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 pub use error::{Error, Result};
 pub use sqlx::{PgConnection as Connection, PgPool};
+
+/// A connection that did something so shortly ago is taken to be well.
+const BELIEVED: Duration = Duration::from_millis(100);
 
 /// A request waits this long for a connection, then is told to come back.
 const ACQUIRE_MAX: Duration = Duration::from_secs(2);
@@ -87,8 +91,11 @@ const FIRST_CONNECTION_MAX: Duration = Duration::from_secs(5);
 pub struct Options {
     /// PostgreSQL connection URL.
     pub database_url: Secret,
-    /// Most connections of this process.
+    /// Most connections of this process, but for those that only read the read models.
     pub connections_max: u32,
+    /// Most connections that read the read models. Few answer a crowd sooner than many: what they
+    /// ask for is computed, and more of it at a time than the database has cores makes all wait.
+    pub readers_max: u32,
     /// Redis connection URL, when hints and live updates must cross processes.
     pub redis_url: Option<Secret>,
     /// The installation's key: wraps data keys. 32 bytes are used as they are, anything else is
@@ -121,6 +128,7 @@ impl Store {
     /// reachable.
     pub async fn open(options: Options) -> Result<Self> {
         let pool = connect(&options.database_url, options.connections_max).await?;
+        let readers = connect(&options.database_url, options.readers_max).await?;
         let sharding = schema::sharding(&pool).await?;
         let signals = signal::Signals::new(options.redis_url.as_ref()).await?;
         let bus = bus::Bus::new(options.redis_url.as_ref()).await?;
@@ -128,7 +136,7 @@ impl Store {
         let log = append::EventLog::new(signals.clone());
         let commands = commands::CommandLog::new(signals.clone());
         Ok(Self {
-            orm: sea_orm::SqlxPostgresConnector::from_sqlx_postgres_pool(pool.clone()),
+            orm: sea_orm::SqlxPostgresConnector::from_sqlx_postgres_pool(readers),
             vault: vault::Vault::new(
                 pool.clone(),
                 sharding,
@@ -154,9 +162,15 @@ impl Store {
         &self.pool
     }
 
-    /// The same connections for sea-orm.
+    /// The connections that read the read models.
     pub fn orm(&self) -> &sea_orm::DatabaseConnection {
         &self.orm
+    }
+
+    /// Closes all connections, once what they are at has ended. Nothing works after that.
+    pub async fn close(&self) {
+        self.orm.get_postgres_connection_pool().close().await;
+        self.pool.close().await;
     }
 
     /// Where things fall.
@@ -219,6 +233,16 @@ pub async fn connect(url: &Secret, connections_max: u32) -> Result<PgPool> {
     PgPoolOptions::new()
         .max_connections(connections_max)
         .acquire_timeout(ACQUIRE_MAX)
+        // Asking a connection whether it is well is a round trip, for each statement one more.
+        .test_before_acquire(false)
+        .before_acquire(|connection, about| {
+            Box::pin(async move {
+                if about.idle_for >= BELIEVED {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
         .connect_with(options)
         .await
         .map_err(Error::from)

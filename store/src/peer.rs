@@ -50,6 +50,30 @@ impl Inserter {
     }
 }
 
+/// Makes so many files of the server's own log (WAL) and has it keep them for use. Needs the rights of
+/// the one who owns the server, and is for servers of a measurement.
+pub async fn make_log_files(pool: &PgPool, count: u32) -> Result<()> {
+    let mut connection = pool.acquire().await?;
+    // As many as it would keep by itself after a busy hour.
+    for statement in [
+        "ALTER SYSTEM SET min_wal_size = '1900MB'",
+        "SELECT pg_reload_conf()",
+    ] {
+        sqlx::query(statement).execute(&mut *connection).await?;
+    }
+    for _ in 0..count {
+        // A file is only left for the next when there is something in it.
+        sqlx::query("SELECT pg_logical_emit_message(false, 'hub', '')")
+            .execute(&mut *connection)
+            .await?;
+        sqlx::query("SELECT pg_switch_wal()")
+            .execute(&mut *connection)
+            .await?;
+    }
+    sqlx::query("CHECKPOINT").execute(&mut *connection).await?;
+    Ok(())
+}
+
 /// Removes what [`Inserter`]s have written.
 pub async fn clear(pool: &PgPool) -> Result<()> {
     sqlx::query("DELETE FROM events WHERE shard >= $1")

@@ -23,6 +23,7 @@ async fn context(url: &str) -> Context {
     let store = Store::open(Options {
         database_url: url.into(),
         connections_max: 6,
+        readers_max: 4,
         redis_url: None,
         encryption_key: settings.auth.encryption_key.clone(),
     })

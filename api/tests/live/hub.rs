@@ -61,6 +61,7 @@ impl Hub {
         let options = Options {
             database_url: Secret::new(database.url()),
             connections_max: 8,
+            readers_max: 4,
             redis_url: None,
             encryption_key: Secret::new("the encryption key of a test"),
         };

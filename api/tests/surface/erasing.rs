@@ -101,6 +101,7 @@ async fn another_process_refuses_an_erased_persons_token_within_a_moment() {
     let elsewhere = Store::open(Options {
         database_url: Secret::new(hub.database_url()),
         connections_max: 2,
+        readers_max: 4,
         redis_url: None,
         encryption_key: Secret::new("the encryption key of a test"),
     });

@@ -218,7 +218,7 @@ impl Hub {
 
     /// Closes the connections to the database. An appender may keep its own, so closing never ends.
     pub async fn lose_store(&self) {
-        let closing = self.store().pool().close();
+        let closing = self.store().close();
         let _never_ends = timeout(Duration::from_millis(100), closing).await;
     }
 
@@ -244,6 +244,7 @@ async fn api(database_url: &str, environment: &[(&str, &str)]) -> Api {
     let options = Options {
         database_url: Secret::new(database_url),
         connections_max: 8,
+        readers_max: 4,
         redis_url: settings.redis.url.clone(),
         encryption_key: Secret::new("the encryption key of a test"),
     };

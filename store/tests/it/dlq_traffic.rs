@@ -123,7 +123,7 @@ async fn killed_anywhere_everything_is_processed_or_parked() {
         assert_eq!(position, parked + shown, "round {round}");
         assert!(mended || position == 0 || parked > 0);
     }
-    doomed.pool().close().await;
+    doomed.close().await;
     settle(chats.pool()).await;
     assert_eq!(chats.retry().await, None);
     assert_eq!(chats.shown(&chats.sick).await, 60);

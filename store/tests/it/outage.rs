@@ -128,7 +128,7 @@ async fn a_store_that_has_appended_closes() {
     for shard in 0..SHARDS as i16 {
         world.store.append(note(shard, 1, "event")).await.unwrap();
     }
-    tokio::time::timeout(SOON, world.pool().close())
+    tokio::time::timeout(SOON, world.store.close())
         .await
         .expect("the writers let go");
     let refused = world.store.append(note(0, 1, "too late")).await;

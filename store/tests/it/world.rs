@@ -84,6 +84,7 @@ pub async fn open(url: &str) -> Store {
     let options = Options {
         database_url: Secret::new(url),
         connections_max: 8,
+        readers_max: 4,
         redis_url: None,
         encryption_key: Secret::new(ENCRYPTION_KEY),
     };

@@ -65,6 +65,7 @@ async fn open(settings: &Settings, url: &str) -> Store {
     let options = Options {
         database_url: url.into(),
         connections_max: 8,
+        readers_max: 4,
         redis_url: None,
         encryption_key: settings.auth.encryption_key.clone(),
     };

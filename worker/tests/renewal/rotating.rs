@@ -276,6 +276,7 @@ async fn worker(url: &str, owner: Owner, app: App) -> Worker {
     let store = Store::open(Options {
         database_url: url.into(),
         connections_max: 6,
+        readers_max: 4,
         redis_url: None,
         encryption_key: settings.auth.encryption_key.clone(),
     })
