@@ -80,7 +80,7 @@ impl Adapter for Messenger {
         account: Option<&str>,
         raw: &[u8],
     ) -> Result<Vec<Fact>, Unreadable> {
-        let facts = webhook::read(&app.client_id, &wire::parse(raw)?);
+        let facts = webhook::read(&app.client_id, account, &wire::parse(raw)?);
         Ok(wire::of_account(wire::distinct(facts), account))
     }
 

@@ -202,10 +202,17 @@ pub fn wait(answer: &HttpResponse) -> Option<Duration> {
     outcome::wait(wire::retry_after_s(answer).or_else(|| seconds.max()))
 }
 
-/// A time in Graph's own format: the offset without a colon, which is not RFC 3339.
+/// A time in Graph's own format: the offset without a colon, which is not RFC 3339. Some of its
+/// documents have that too, or seconds since the epoch.
 pub fn time_ms(value: &Value) -> Option<i64> {
-    let time = DateTime::parse_from_str(value.as_str()?, "%Y-%m-%dT%H:%M:%S%z").ok()?;
-    Some(time.timestamp_millis()).filter(wire::is_time_ms)
+    let read = |text| {
+        DateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%#z")
+            .or_else(|_| DateTime::parse_from_rfc3339(text))
+    };
+    match value.as_str().map(read) {
+        Some(Ok(time)) => Some(time.timestamp_millis()).filter(wire::is_time_ms),
+        _ => wire::time_ms(value),
+    }
 }
 
 /// What the answer to a send means. `accepted` finds the message id in a success, `special` knows
