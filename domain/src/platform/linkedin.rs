@@ -236,6 +236,8 @@ fn one(account: Option<&str>, element: &Value) -> Fact {
         changelog::read(account, element)
     } else if element["organizationalEntity"].is_string() {
         action::read(element)
+    } else if element["message"].is_object() && element["object"].is_string() {
+        action::read_comment(account, element)
     } else {
         wire::unknown(account.map(str::to_owned), element)
     }

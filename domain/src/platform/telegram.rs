@@ -141,11 +141,11 @@ impl Adapter for Bot {
         send::interpret(answer)
     }
 
-    /// Always with the secret: a call without it would remove it.
     fn media(&self, app: &App, credentials: &Credentials, medium: &Media) -> Box<dyn MediaFlow> {
         Box::new(media::File::new(app, credentials, medium))
     }
 
+    /// Always with the secret: a call without it would remove it.
     fn install(&self, app: &App) -> Vec<HttpRequest> {
         if app.bot_token.is_empty() || app.webhook_secret.is_empty() || app.webhook_url.is_empty() {
             return Vec::new();

@@ -81,9 +81,12 @@ mod tests {
     #[test]
     fn a_page_fetched_for_an_account_needs_no_addresses() {
         let bare = |id: &str| json!({"name": "N", "id": id});
-        for (person, page) in [(bare("7214"), bare("1048")), (person(), {
-            json!({"name": "Teapots", "email": "1048@facebook.com", "id": "1048"})
-        })] {
+        for (person, page) in [
+            (bare("7214"), bare("1048")),
+            (person(), {
+                json!({"name": "Teapots", "email": "1048@facebook.com", "id": "1048"})
+            }),
+        ] {
             let both = [
                 (&person, &page, FactKind::MessageReceived),
                 (&page, &person, FactKind::MessageEchoed),
@@ -124,7 +127,11 @@ mod tests {
         ] {
             let mut body = list(person(), page());
             body["data"][0]["created_time"] = time.clone();
-            assert_eq!(read("", None, &body)[0].ts_ms, Some(1_791_201_600_000), "{time}");
+            assert_eq!(
+                read("", None, &body)[0].ts_ms,
+                Some(1_791_201_600_000),
+                "{time}"
+            );
         }
     }
 

@@ -34,9 +34,8 @@ pub fn read(
 
 /// Reads a conversation with what it holds, or a message.
 fn one(item: &Value, is_person: &impl Fn(&Value) -> bool) -> Option<Vec<Fact>> {
-    let read = |raw, among| {
-        message(raw, among, is_person).unwrap_or_else(|| wire::unknown(None, raw))
-    };
+    let read =
+        |raw, among| message(raw, among, is_person).unwrap_or_else(|| wire::unknown(None, raw));
     if let Some(messages) = item["messages"]["data"].as_array() {
         let among = wire::items(&item["participants"]["data"]);
         return Some(messages.iter().map(|raw| read(raw, among)).collect());
