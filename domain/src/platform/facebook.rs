@@ -22,7 +22,8 @@ use super::meta::sweep::{Dialect, Sweep};
 use super::polling::{PollKind, Polling};
 use super::{
     Adapter, App, Capabilities, ConnectError, ConnectFlow, Credentials, Grant, Handshake, Headers,
-    Outbound, Platform, Reconcile, Refused, SendOutcome, TextUnit, Unreadable, meta, wire,
+    Outbound, Platform, Receipts, Reconcile, Refused, SendOutcome, Tells, TextUnit, Unreadable,
+    meta, wire,
 };
 use crate::secret::Secret;
 
@@ -57,6 +58,15 @@ impl Adapter for Messenger {
             media_out: false,
             reconcile: Reconcile::Echo,
             budget: (200, Duration::from_secs(3600)),
+            tells: Tells {
+                webhook: true,
+                receipts: Receipts::DeliveredAndRead,
+                edits: true,
+                deletions: true,
+                reactions: true,
+                typing: false,
+            },
+            reply_window: Some(meta::REPLY_WINDOW),
         }
     }
 

@@ -29,7 +29,8 @@ use super::meta::sweep::{Dialect, Sweep};
 use super::polling::{PollKind, Polling};
 use super::{
     Adapter, App, Capabilities, ConnectError, ConnectFlow, Credentials, Grant, Handshake, Headers,
-    Outbound, Platform, Reconcile, Refused, SendOutcome, TextUnit, Unreadable, meta, wire,
+    Outbound, Platform, Receipts, Reconcile, Refused, SendOutcome, Tells, TextUnit, Unreadable,
+    meta, wire,
 };
 use crate::secret::Secret;
 
@@ -63,6 +64,15 @@ impl Adapter for Direct {
             media_out: false,
             reconcile: Reconcile::Echo,
             budget: (200, Duration::from_secs(3600)),
+            tells: Tells {
+                webhook: true,
+                receipts: Receipts::Read,
+                edits: true,
+                deletions: true,
+                reactions: true,
+                typing: false,
+            },
+            reply_window: Some(meta::REPLY_WINDOW),
         }
     }
 

@@ -29,7 +29,8 @@ use super::http::{HttpRequest, HttpResponse, TransportError};
 use super::polling::{PollKind, Polling};
 use super::{
     Adapter, App, Capabilities, ConnectError, ConnectFlow, Credentials, Grant, Handshake, Headers,
-    Outbound, Platform, Reconcile, Refused, SendOutcome, TextUnit, Unreadable, wire,
+    Outbound, Platform, Receipts, Reconcile, Refused, SendOutcome, Tells, TextUnit, Unreadable,
+    wire,
 };
 use crate::secret::Secret;
 use crate::signature;
@@ -63,6 +64,15 @@ impl Adapter for Member {
             media_out: false,
             reconcile: Reconcile::Never,
             budget: (100, Duration::from_secs(24 * 3600)),
+            tells: Tells {
+                webhook: true,
+                receipts: Receipts::None,
+                edits: true,
+                deletions: true,
+                reactions: true,
+                typing: false,
+            },
+            reply_window: None,
         }
     }
 
@@ -163,6 +173,11 @@ impl Adapter for Member {
 
     fn interpret(&self, answer: &Result<HttpResponse, TransportError>) -> SendOutcome {
         send::interpret(answer)
+    }
+
+    /// In the first seconds a new token may be called revoked.
+    fn settling(&self) -> Duration {
+        Duration::from_secs(60)
     }
 
     /// Tokens live for 60 days; only some apps are given a token to renew them with.

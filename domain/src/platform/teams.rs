@@ -32,7 +32,8 @@ use super::http::{HttpRequest, HttpResponse, TransportError};
 use super::polling::{PollKind, Polling};
 use super::{
     Adapter, App, Capabilities, ConnectError, ConnectFlow, Credentials, Grant, Handshake, Headers,
-    Outbound, Platform, Reconcile, Refused, SendOutcome, TextUnit, Unreadable, wire,
+    Outbound, Platform, Receipts, Reconcile, Refused, SendOutcome, Tells, TextUnit, Unreadable,
+    wire,
 };
 use crate::secret::Secret;
 
@@ -55,6 +56,15 @@ impl Adapter for Graph {
             media_out: false,
             reconcile: Reconcile::Likeness,
             budget: (10_000, Duration::from_secs(600)),
+            tells: Tells {
+                webhook: true,
+                receipts: Receipts::None,
+                edits: true,
+                deletions: true,
+                reactions: true,
+                typing: false,
+            },
+            reply_window: None,
         }
     }
 

@@ -32,7 +32,8 @@ use super::http::{HttpRequest, HttpResponse, TransportError};
 use super::polling::{PollKind, Polling};
 use super::{
     Adapter, App, Capabilities, ConnectError, ConnectFlow, Credentials, Grant, Handshake, Headers,
-    Outbound, Platform, Reconcile, Refused, SendOutcome, TextUnit, Unreadable, wire,
+    Outbound, Platform, Receipts, Reconcile, Refused, SendOutcome, Tells, TextUnit, Unreadable,
+    wire,
 };
 use crate::secret::Secret;
 use crate::signature;
@@ -59,6 +60,15 @@ impl Adapter for DirectMessages {
             media_out: false,
             reconcile: Reconcile::Never,
             budget: (300, Duration::from_secs(15 * 60)),
+            tells: Tells {
+                webhook: true,
+                receipts: Receipts::Read,
+                edits: false,
+                deletions: false,
+                reactions: false,
+                typing: true,
+            },
+            reply_window: None,
         }
     }
 

@@ -2,7 +2,7 @@
 //! shapes of older and newer versions, and single resources instead of pages.
 
 use hub_domain::platform::fact::{ContentKind, Direction, Fact, FactKind};
-use hub_domain::platform::{App, Platform, adapter};
+use hub_domain::platform::{App, Platform, Receipts, adapter};
 use serde_json::{Value, json};
 
 use crate::app;
@@ -273,5 +273,79 @@ mod teams {
         assert_eq!(urls, ["https://d.example", "https://i.example"]);
         let odd = one(Platform::Teams, &activity("somethingNew", json!({})));
         assert_eq!(odd.kind, FactKind::Unknown);
+    }
+}
+
+/// What a platform is said to tell is what its recorded payloads tell, no less and no more.
+#[test]
+fn what_the_platforms_tell_is_what_they_are_said_to_tell() {
+    let teams = App {
+        webhook_secret: "hub-client-state-4f9b".into(),
+        ..app()
+    };
+    for platform in Platform::ALL {
+        let adapter = adapter(platform).unwrap();
+        let tells = adapter.capabilities().tells;
+        let facts: Vec<Fact> = crate::fixtures(platform)
+            .into_iter()
+            // Nobody connects a bot, and bots are told more than people.
+            .filter(|(path, _)| !path.contains("_bot_activity"))
+            .flat_map(|(_, raw)| adapter.translate(&teams, Some("1"), &raw).unwrap())
+            .collect();
+        let told = |kinds: &[FactKind]| facts.iter().any(|fact| kinds.contains(&fact.kind));
+        let receipts = match (
+            told(&[FactKind::ReceiptDelivered]),
+            told(&[FactKind::ReceiptRead]),
+        ) {
+            (true, true) => Receipts::DeliveredAndRead,
+            (false, true) => Receipts::Read,
+            (false, false) => Receipts::None,
+            (true, false) => panic!("{platform}: delivered and never read"),
+        };
+        assert_eq!(tells.receipts, receipts, "{platform}");
+        for (said, kinds) in [
+            (tells.edits, &[FactKind::MessageEdited][..]),
+            (tells.deletions, &[FactKind::MessageDeleted]),
+            (
+                tells.reactions,
+                &[FactKind::ReactionAdded, FactKind::ReactionRemoved],
+            ),
+            (tells.typing, &[FactKind::TypingStarted]),
+        ] {
+            assert_eq!(said, told(kinds), "{platform} {kinds:?}");
+        }
+    }
+}
+
+#[test]
+fn every_platform_can_be_heard_and_says_how_long_it_can_be_answered() {
+    for platform in Platform::ALL {
+        let adapter = adapter(platform).unwrap();
+        let can = adapter.capabilities();
+        assert!(
+            can.tells.webhook || adapter.polling().is_some(),
+            "{platform}"
+        );
+        let of_meta = matches!(
+            platform,
+            Platform::Facebook | Platform::Instagram | Platform::Whatsapp
+        );
+        let day = std::time::Duration::from_secs(24 * 3600);
+        assert_eq!(can.reply_window, of_meta.then_some(day), "{platform}");
+        assert!(can.text_max > 0 && can.budget.0 > 0, "{platform}");
+    }
+}
+
+/// A person or group that has enough for now does not silence an account; a platform that has does.
+#[test]
+fn short_waits_of_chats_are_about_chats() {
+    let about_thread = |platform: Platform, seconds: u64| {
+        let wait = std::time::Duration::from_secs(seconds);
+        adapter(platform).unwrap().is_about_thread(wait)
+    };
+    for platform in Platform::ALL {
+        let of_chats = matches!(platform, Platform::Telegram | Platform::Whatsapp);
+        assert_eq!(about_thread(platform, 6), of_chats, "{platform}");
+        assert!(!about_thread(platform, 3600), "{platform}");
     }
 }
