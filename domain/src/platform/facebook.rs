@@ -19,7 +19,7 @@ use super::call::{CallFailure, Tokens};
 use super::fact::Fact;
 use super::http::{HttpRequest, HttpResponse, TransportError};
 use super::meta::sweep::{Dialect, Sweep};
-use super::polling::{PollKind, Polling};
+use super::polling::Polling;
 use super::{
     Adapter, App, Capabilities, ConnectError, ConnectFlow, Credentials, Grant, Handshake, Headers,
     Outbound, Platform, Receipts, Reconcile, Refused, SendOutcome, Tells, TextUnit, Unreadable,
@@ -149,10 +149,7 @@ impl Adapter for Messenger {
     }
 
     fn polling(&self) -> Option<Polling> {
-        Some(Polling {
-            every: SWEEP_EVERY,
-            kind: PollKind::Sweep,
-        })
+        Some(Polling::sweep(SWEEP_EVERY))
     }
 
     fn poll(

@@ -26,7 +26,7 @@ use super::call::{CallFailure, PollFlow, Tokens};
 use super::fact::Fact;
 use super::http::{HttpRequest, HttpResponse, TransportError};
 use super::meta::sweep::{Dialect, Sweep};
-use super::polling::{PollKind, Polling};
+use super::polling::Polling;
 use super::{
     Adapter, App, Capabilities, ConnectError, ConnectFlow, Credentials, Grant, Handshake, Headers,
     Outbound, Platform, Receipts, Reconcile, Refused, SendOutcome, Tells, TextUnit, Unreadable,
@@ -170,10 +170,7 @@ impl Adapter for Direct {
     }
 
     fn polling(&self) -> Option<Polling> {
-        Some(Polling {
-            every: SWEEP_EVERY,
-            kind: PollKind::Sweep,
-        })
+        Some(Polling::sweep(SWEEP_EVERY))
     }
 
     fn poll(

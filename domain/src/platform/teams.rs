@@ -29,7 +29,7 @@ use serde_json::Value;
 use super::call::{CallFailure, Fetch, PollFlow, SubscribeFlow, Tokens};
 use super::fact::Fact;
 use super::http::{HttpRequest, HttpResponse, TransportError};
-use super::polling::{PollKind, Polling};
+use super::polling::Polling;
 use super::{
     Adapter, App, Capabilities, ConnectError, ConnectFlow, Credentials, Grant, Handshake, Headers,
     Outbound, Platform, Receipts, Reconcile, Refused, SendOutcome, Tells, TextUnit, Unreadable,
@@ -148,10 +148,7 @@ impl Adapter for Graph {
     }
 
     fn polling(&self) -> Option<Polling> {
-        Some(Polling {
-            every: Duration::from_secs(60),
-            kind: PollKind::Source,
-        })
+        Some(Polling::source(Duration::from_secs(60)))
     }
 
     fn poll(

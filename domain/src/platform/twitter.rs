@@ -29,11 +29,11 @@ use serde_json::{Value, json};
 use super::call::{CallFailure, PollFlow, Tokens};
 use super::fact::Fact;
 use super::http::{HttpRequest, HttpResponse, TransportError};
-use super::polling::{PollKind, Polling};
+use super::polling::Polling;
 use super::{
     Adapter, App, Capabilities, ConnectError, ConnectFlow, Credentials, Grant, Handshake, Headers,
     Outbound, Platform, Receipts, Reconcile, Refused, SendOutcome, Tells, TextUnit, Unreadable,
-    wire,
+    outcome, wire,
 };
 use crate::secret::Secret;
 use crate::signature;
@@ -205,18 +205,12 @@ impl Adapter for DirectMessages {
         &self,
         answer: &Result<HttpResponse, TransportError>,
     ) -> Result<Tokens, CallFailure> {
-        problem::checked(answer, problem::Asked::Token).and_then(|body| {
-            connect::tokens(&body).ok_or_else(|| CallFailure::Backoff {
-                reason: "X answered without a token".into(),
-            })
-        })
+        problem::checked(answer, problem::Asked::Token)
+            .and_then(|body| outcome::renewed("X", &body))
     }
 
     fn polling(&self) -> Option<Polling> {
-        Some(Polling {
-            every: poll::EVERY_MIN,
-            kind: PollKind::Source,
-        })
+        Some(Polling::source(poll::EVERY_MIN))
     }
 
     fn poll(
