@@ -31,6 +31,22 @@ use crate::faults::Op;
 use crate::ledger::hold;
 use crate::world::World;
 
+/// The name of this platform.
+const NAME: &str = "facebook";
+/// The Page everybody grants who does not choose another, and its name.
+const DEFAULT_PAGE: (&str, &str) = ("104857600112233", "Teapots");
+/// The Page of the demo, where the scripted customers write: they never disturb whoever connects
+/// the default one.
+const DEMO_PAGE: (&str, &str) = (crate::DEMO_FACEBOOK_PAGE, "Northwind Teapots");
+/// What the person agrees to.
+const SCOPES: [&str; 5] = [
+    "pages_show_list",
+    "pages_messaging",
+    "pages_manage_metadata",
+    "pages_read_engagement",
+    "public_profile",
+];
+
 /// What the platform remembers.
 #[derive(Default)]
 struct Memory {

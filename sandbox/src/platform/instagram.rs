@@ -33,6 +33,15 @@ use crate::faults::Op;
 use crate::ledger::hold;
 use crate::sign::hmac_hex;
 use crate::world::{World, now_ms};
+
+/// The name of this platform.
+const NAME: &str = "instagram";
+/// Where the hub receives webhooks.
+const PATH: &str = "/api/webhooks/instagram";
+/// The professional account everybody grants who does not choose another, and its user name.
+const DEFAULT_ACCOUNT: (&str, &str) = ("17841478800123456", "northwind.teapots");
+/// The account of the demo.
+const DEMO_ACCOUNT: (&str, &str) = (crate::DEMO_INSTAGRAM_ACCOUNT, "northwind.demo");
 /// What the person agrees to.
 const SCOPES: [&str; 5] = [
     "instagram_basic",

@@ -31,6 +31,15 @@ use crate::faults::Op;
 use crate::ledger::hold;
 use crate::sign::hmac_hex;
 use crate::world::{World, now_ms};
+
+/// The name of this platform.
+const NAME: &str = "whatsapp";
+/// Where the hub receives webhooks.
+const PATH: &str = "/api/webhooks/whatsapp";
+/// The phone number everybody grants who does not choose another, and its verified name.
+const DEFAULT_NUMBER: (&str, &str) = ("205612348765432", "Northwind Teapots");
+/// The number of the demo.
+const DEMO_NUMBER: (&str, &str) = (crate::DEMO_WHATSAPP_NUMBER, "Northwind Demo");
 /// What the person agrees to.
 const SCOPES: [&str; 2] = [
     "whatsapp_business_management",
