@@ -185,6 +185,40 @@ pub struct Capabilities {
     pub reconcile: Reconcile,
     /// Calls allowed per connected account (count, window).
     pub budget: (u32, Duration),
+    /// What it says beside that a message was written. Whether it can be asked is
+    /// [`Adapter::polling`].
+    pub tells: Tells,
+    /// How long after a person's last word they can be answered; `None`: always. What counts as a
+    /// word the platform knows best (a call, a pressed button elsewhere), so it is the one to refuse.
+    pub reply_window: Option<Duration>,
+}
+
+/// What a platform says by itself, or shows when it is asked, beside that a message was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tells {
+    /// Whether it pushes anything to us.
+    pub webhook: bool,
+    /// What becomes of our messages.
+    pub receipts: Receipts,
+    /// That a message was rewritten.
+    pub edits: bool,
+    /// That a message was taken back.
+    pub deletions: bool,
+    /// That somebody reacted to a message.
+    pub reactions: bool,
+    /// That somebody is typing.
+    pub typing: bool,
+}
+
+/// What a platform says of our messages once it has taken them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receipts {
+    /// Nothing.
+    None,
+    /// That they were read.
+    Read,
+    /// That they arrived, and that they were read.
+    DeliveredAndRead,
 }
 
 /// How a platform counts the length of a text.
@@ -433,6 +467,12 @@ pub trait Adapter: Sync + Send {
         None
     }
 
+    /// Whether a wait that the platform asks for after a send is about its thread alone, so that the
+    /// account's other threads go on.
+    fn is_about_thread(&self, _wait: Duration) -> bool {
+        false
+    }
+
     /// What the answer to [`Adapter::send`] means.
     fn interpret(&self, answer: &Result<HttpResponse, TransportError>) -> SendOutcome;
 
@@ -460,6 +500,12 @@ pub trait Adapter: Sync + Send {
     /// How long before it expires a token is renewed (contract 5.4).
     fn renewal_margin(&self) -> Duration {
         Duration::from_secs(5 * 60)
+    }
+
+    /// How long after an account was connected the platform may still call its token dead without
+    /// meaning it.
+    fn settling(&self) -> Duration {
+        Duration::ZERO
     }
 
     /// The call that asks for new tokens. `None` when this account's token cannot be renewed. Asked

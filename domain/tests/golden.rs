@@ -20,6 +20,8 @@ mod telegram;
 mod telegram_user;
 #[path = "golden/twitter.rs"]
 mod twitter;
+#[path = "golden/variations.rs"]
+mod variations;
 #[path = "golden/vectors.rs"]
 mod vectors;
 #[path = "golden/whatsapp.rs"]

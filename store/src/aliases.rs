@@ -73,7 +73,7 @@ impl Store {
     }
 
     /// Whether a user has any.
-    pub(crate) async fn has_aliases(&self, user: UserId) -> Result<bool> {
+    pub async fn has_aliases(&self, user: UserId) -> Result<bool> {
         Ok(sqlx::query_scalar(
             "SELECT EXISTS (SELECT FROM aliases WHERE shard = $1 AND user_id = $2)",
         )

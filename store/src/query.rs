@@ -13,8 +13,8 @@ use hub_domain::platform::Platform;
 use hub_domain::projection::inbox::State;
 use sea_orm::sea_query::{Expr, SimpleExpr};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait as _, DbBackend, EntityTrait, FromQueryResult as _, QueryFilter,
-    QueryOrder, QuerySelect, Select, Statement,
+    ColumnTrait, Condition, ConnectionTrait as _, DbBackend, EntityTrait, FromQueryResult as _,
+    QueryFilter, QueryOrder, QuerySelect, Select, Statement,
 };
 
 use crate::Store;
@@ -180,6 +180,26 @@ impl Store {
         user: UserId,
         names: &[(ConversationId, String)],
     ) -> Result<HashSet<(ConversationId, String)>> {
+        let sent = Condition::all().add(message::Column::State.eq(State::Sent.name()));
+        self.named_messages(user, names, sent).await
+    }
+
+    /// Which of these messages, named by conversation and the platform's id, the read model has.
+    pub async fn known_messages(
+        &self,
+        user: UserId,
+        names: &[(ConversationId, String)],
+    ) -> Result<HashSet<(ConversationId, String)>> {
+        let told = Condition::all().add(message::Column::State.ne(State::Placeholder.name()));
+        self.named_messages(user, names, told).await
+    }
+
+    async fn named_messages(
+        &self,
+        user: UserId,
+        names: &[(ConversationId, String)],
+        only: Condition,
+    ) -> Result<HashSet<(ConversationId, String)>> {
         if names.is_empty() {
             return Ok(HashSet::new());
         }
@@ -188,16 +208,16 @@ impl Store {
         let rows = messages_in(self.sharding().of_user(user))
             .filter(message::Column::ConversationId.is_in(ids))
             .filter(message::Column::PlatformMessageId.is_in(platform_ids))
-            .filter(message::Column::State.eq(State::Sent.name()))
+            .filter(only)
             .all(self.orm())
             .await?;
-        let sent = rows.into_iter().filter_map(|row| {
+        let found = rows.into_iter().filter_map(|row| {
             Some((
                 ConversationId(row.conversation_id),
                 row.platform_message_id?,
             ))
         });
-        Ok(sent.collect())
+        Ok(found.collect())
     }
 
     /// What the accounts of a user add up to, active or not.

@@ -81,6 +81,34 @@ struct Stage<'a> {
     played: &'a Played,
 }
 
+/// A world with one platform in it.
+struct Scene {
+    world: World,
+    user: User,
+    played: &'static Played,
+}
+
+impl Scene {
+    async fn of(played: &'static Played) -> Self {
+        let settings = [played.settings, &[PATIENT]].concat();
+        let world = World::with(&settings).await;
+        let user = world.register().await;
+        Self {
+            world,
+            user,
+            played,
+        }
+    }
+
+    fn stage(&self) -> Stage<'_> {
+        Stage {
+            world: &self.world,
+            user: &self.user,
+            played: self.played,
+        }
+    }
+}
+
 #[tokio::test]
 async fn facebook() {
     story(&PLATFORMS[0]).await;
@@ -104,13 +132,8 @@ async fn whatsapp() {
 /// WhatsApp takes a message first and says later that it did not arrive.
 #[tokio::test]
 async fn what_whatsapp_took_and_could_not_deliver_has_failed() {
-    let world = World::with(&[PATIENT]).await;
-    let user = world.register().await;
-    let stage = Stage {
-        world: &world,
-        user: &user,
-        played: &PLATFORMS[3],
-    };
+    let scene = Scene::of(&PLATFORMS[3]).await;
+    let (stage, user, world) = (scene.stage(), &scene.user, &scene.world);
     stage.connect().await;
     let conversation = stage.is_written_to().await;
     let url = format!("{}/control/whatsapp/failures", world.sandbox());
@@ -140,36 +163,14 @@ async fn what_whatsapp_took_and_could_not_deliver_has_failed() {
 /// Somebody is known by number only, and the statuses of what we send them name a user id as well.
 #[tokio::test]
 async fn whatsapp_receipts_find_whoever_is_known_by_number_only() {
-    let world = World::with(&[PATIENT]).await;
-    let user = world.register().await;
-    let stage = Stage {
-        world: &world,
-        user: &user,
-        played: &PLATFORMS[3],
-    };
+    let scene = Scene::of(&PLATFORMS[3]).await;
+    let (stage, user) = (scene.stage(), &scene.user);
     stage.connect().await;
-    let Played {
-        account, customer, ..
-    } = stage.played;
-    let value = json!({ "messaging_product": "whatsapp",
-        "metadata": { "display_phone_number": "49", "phone_number_id": account },
-        "contacts": [{ "profile": { "name": customer.1 }, "wa_id": customer.0 }],
-        "messages": [{ "from": customer.0, "id": "wamid.old", "timestamp": "1791208800",
-            "type": "text", "text": { "body": "old shape" } }] });
-    let body = json!({ "object": "whatsapp_business_account", "entry": [{ "id": "1",
-        "changes": [{ "field": "messages", "value": value }] }] });
-    let raw = body.to_string();
-    let secret = "7c4a8d09ca3762af61e59520943dc264";
-    let signature = hub_domain::signature::meta_sign(secret, raw.as_bytes());
-    let url = format!("{}/api/webhooks/whatsapp", world.base());
-    let taken = reqwest::Client::new()
-        .post(&url)
-        .header("x-hub-signature-256", signature)
-        .body(raw)
-        .send()
-        .await
-        .expect("an answer");
-    assert_eq!(taken.status().as_u16(), 200);
+    let phone = stage.played.customer.0;
+    stage
+        .whatsapp_tells(json!({ "messages": [{ "from": phone, "id": "wamid.old",
+            "timestamp": "1791208800", "type": "text", "text": { "body": "old shape" } }] }))
+        .await;
     let found = user.conversation(1).await;
     let conversation = found["id"].as_str().expect("an id");
     user.send(conversation, "Yes").await.expect(201);
@@ -182,6 +183,21 @@ async fn whatsapp_receipts_find_whoever_is_known_by_number_only() {
         }
     })
     .await;
+    // What has no reference of ours is known by the message it is about: they have a user id by now,
+    // and take back what they wrote under their number.
+    let both = json!({ "from": phone, "from_user_id": "DE.4Kq9Zr71Lm20Xc83Vb", "id": "wamid.new",
+        "timestamp": "1791208900", "type": "revoke",
+        "revoke": { "original_message_id": "wamid.old" } });
+    stage.whatsapp_tells(json!({ "messages": [both] })).await;
+    eventually("the deletion", Duration::from_secs(10), async || {
+        let oldest = stage.thread(conversation).await["messages"][1].clone();
+        if oldest["content"] == json!("old shape") {
+            Err(oldest)
+        } else {
+            Ok(())
+        }
+    })
+    .await;
     let all = user.get("/api/conversations").await;
     assert_eq!(all.body["total"], 1, "{}", all.raw);
 }
@@ -189,13 +205,8 @@ async fn whatsapp_receipts_find_whoever_is_known_by_number_only() {
 /// Instagram does not promise our reference in an echo: then its id tells whose it is.
 #[tokio::test]
 async fn an_echo_without_a_reference_makes_no_second_message() {
-    let world = World::with(&[PATIENT]).await;
-    let user = world.register().await;
-    let stage = Stage {
-        world: &world,
-        user: &user,
-        played: &PLATFORMS[1],
-    };
+    let scene = Scene::of(&PLATFORMS[1]).await;
+    let (stage, world) = (scene.stage(), &scene.world);
     stage.connect().await;
     let conversation = stage.is_written_to().await;
     let url = format!("{}/control/instagram", world.sandbox());
@@ -204,15 +215,9 @@ async fn an_echo_without_a_reference_makes_no_second_message() {
     stage.answers(&conversation).await;
 }
 
-async fn story(played: &Played) {
-    let settings = [played.settings, &[PATIENT]].concat();
-    let world = World::with(&settings).await;
-    let user = world.register().await;
-    let stage = Stage {
-        world: &world,
-        user: &user,
-        played,
-    };
+async fn story(played: &'static Played) {
+    let scene = Scene::of(played).await;
+    let stage = scene.stage();
     stage.connect().await;
     let conversation = stage.is_written_to().await;
     stage.answers(&conversation).await;
@@ -333,6 +338,33 @@ impl Stage<'_> {
             total, 2,
             "whatever the platform tells of it, it is one message"
         );
+    }
+
+    /// A webhook in WhatsApp's own words, about the account of the stage.
+    async fn whatsapp_tells(&self, more: Value) {
+        let Played {
+            account, customer, ..
+        } = self.played;
+        let mut value = json!({ "messaging_product": "whatsapp",
+            "metadata": { "display_phone_number": "49", "phone_number_id": account },
+            "contacts": [{ "profile": { "name": customer.1 }, "wa_id": customer.0 }] });
+        for (key, part) in more.as_object().into_iter().flatten() {
+            value[key] = part.clone();
+        }
+        let body = json!({ "object": "whatsapp_business_account", "entry": [{ "id": "1",
+            "changes": [{ "field": "messages", "value": value }] }] });
+        let raw = body.to_string();
+        let secret = "7c4a8d09ca3762af61e59520943dc264";
+        let signature = hub_domain::signature::meta_sign(secret, raw.as_bytes());
+        let url = format!("{}/api/webhooks/whatsapp", self.world.base());
+        let taken = reqwest::Client::new()
+            .post(&url)
+            .header("x-hub-signature-256", signature)
+            .body(raw)
+            .send()
+            .await
+            .expect("an answer");
+        assert_eq!(taken.status().as_u16(), 200);
     }
 
     async fn fault(&self, fault: Value) {

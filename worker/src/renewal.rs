@@ -4,7 +4,9 @@
 //! asked), and when the platform no longer accepts it although it should. Of all workers of all
 //! processes one does it; the others use what it got, or the old token as long as that is good.
 //! Temporary trouble is met with three tries; then nobody tries for a moment. A refusal for good is
-//! an event: the account needs somebody, sends fail saying so, and receiving goes on.
+//! an event: the account needs somebody, sends fail saying so, and receiving goes on. When it is the
+//! installation that is refused (its secret was replaced), no account is to blame: calls wait until
+//! an operator has mended it.
 //!
 //! **What cannot be avoided.** A platform that takes the old refresh token away as it answers, and
 //! whose answer we did not get or did not live to store, has left us with nothing: the account needs
@@ -14,6 +16,7 @@
 
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use hub_domain::envelope::Append;
 use hub_domain::event::AccountNeedsReconnect;
 use hub_domain::id::Key;
@@ -37,6 +40,12 @@ const CALL_MAX: Duration = Duration::from_secs(8);
 
 /// After trouble nobody tries for so long.
 const COOL_DOWN: Duration = Duration::from_secs(15);
+
+/// After the installation itself was refused nobody tries for so long.
+const OPERATOR: Duration = Duration::from_secs(5 * 60);
+
+/// A new token that is called dead is tried again so soon, while it settles.
+const SETTLE: Duration = Duration::from_secs(3);
 
 /// How long a call waits for a renewal, its own or somebody else's, before it comes back later: a
 /// turn with two calls and this is shorter than a job's lease.
@@ -147,9 +156,20 @@ impl Renewal {
             return Ok(None);
         }
         Ok(match self.attempt(held, PATIENCE).await? {
+            Attempt::NotPossible(held) if self.is_settling(&held.state) => Some(Access::Wait {
+                after: SETTLE,
+                reason: "the platform does not know the new token yet".to_owned(),
+            }),
             Attempt::NotPossible(_) => None,
             Attempt::Made(access) => Some(access),
         })
+    }
+
+    /// Whether the account was connected only just now: the version of its tokens begins at the clock.
+    fn is_settling(&self, state: &TokenState) -> bool {
+        let connected = DateTime::from_timestamp_micros(state.version);
+        let ago = connected.and_then(|connected| (Utc::now() - connected).to_std().ok());
+        ago.is_some_and(|ago| ago < self.adapter.settling())
     }
 
     /// Renews them if less than this is left of them. Takes the time it takes.
@@ -239,7 +259,8 @@ impl Renewal {
                 }
                 Err(CallFailure::Backoff { reason }) => (COOL_DOWN, reason),
                 Err(CallFailure::RetryAfter { wait, reason }) => (wait.max(COOL_DOWN), reason),
-                Err(CallFailure::Reconnect { reason } | CallFailure::Permanent { reason }) => {
+                Err(CallFailure::Permanent { reason }) => (OPERATOR, reason),
+                Err(CallFailure::Reconnect { reason }) => {
                     let reason = first_refusal.get_or_insert(reason).clone();
                     match self.another(&claim, &credentials).await? {
                         Some(other) => {

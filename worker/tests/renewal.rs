@@ -185,6 +185,34 @@ async fn trouble_is_met_with_three_tries_and_then_with_patience() {
     granted(world.renewal().access().await.unwrap());
 }
 
+#[tokio::test]
+async fn a_wrong_secret_of_the_installation_is_no_accounts_fault() {
+    let world = World::new().await;
+    world.connected("r0", -1).await;
+    world.platform.says(&[Says::NotOurs]);
+    let access = world.renewal().access().await.unwrap();
+    assert!(matches!(access, Access::Wait { after, .. } if after > Duration::from_secs(60)));
+    let access = world.renewal().access().await.unwrap();
+    assert!(matches!(access, Access::Wait { .. }), "{access:?}");
+    assert_eq!(world.platform.asked(), ["r0"], "nobody asks just now");
+    assert_eq!(world.needs_reconnect().await, 0);
+    // The operator has mended it.
+    world.let_claims_end().await;
+    granted(world.renewal().access().await.unwrap());
+}
+
+#[tokio::test]
+async fn a_new_token_that_is_called_dead_settles_first() {
+    let world = World::new().await;
+    world.unrenewable().await;
+    let version = world.state().await.version;
+    let word = world.renewal().after_refusal(version).await.unwrap();
+    assert!(matches!(word, Some(Access::Wait { .. })), "{word:?}");
+    tokio::time::sleep(rotating::SETTLING).await;
+    let word = world.renewal().after_refusal(version).await.unwrap();
+    assert!(word.is_none(), "{word:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refusal_is_told_once_and_ends_with_the_next_connection() {
     let world = World::new().await;

@@ -19,10 +19,11 @@ use super::call::{CallFailure, Tokens};
 use super::fact::Fact;
 use super::http::{HttpRequest, HttpResponse, TransportError};
 use super::meta::sweep::{Dialect, Sweep};
-use super::polling::{PollKind, Polling};
+use super::polling::Polling;
 use super::{
     Adapter, App, Capabilities, ConnectError, ConnectFlow, Credentials, Grant, Handshake, Headers,
-    Outbound, Platform, Reconcile, Refused, SendOutcome, TextUnit, Unreadable, meta, wire,
+    Outbound, Platform, Receipts, Reconcile, Refused, SendOutcome, Tells, TextUnit, Unreadable,
+    meta, wire,
 };
 use crate::secret::Secret;
 
@@ -57,6 +58,15 @@ impl Adapter for Messenger {
             media_out: false,
             reconcile: Reconcile::Echo,
             budget: (200, Duration::from_secs(3600)),
+            tells: Tells {
+                webhook: true,
+                receipts: Receipts::DeliveredAndRead,
+                edits: true,
+                deletions: true,
+                reactions: true,
+                typing: false,
+            },
+            reply_window: Some(meta::REPLY_WINDOW),
         }
     }
 
@@ -80,7 +90,7 @@ impl Adapter for Messenger {
         account: Option<&str>,
         raw: &[u8],
     ) -> Result<Vec<Fact>, Unreadable> {
-        let facts = webhook::read(&app.client_id, &wire::parse(raw)?);
+        let facts = webhook::read(&app.client_id, account, &wire::parse(raw)?);
         Ok(wire::of_account(wire::distinct(facts), account))
     }
 
@@ -139,10 +149,7 @@ impl Adapter for Messenger {
     }
 
     fn polling(&self) -> Option<Polling> {
-        Some(Polling {
-            every: SWEEP_EVERY,
-            kind: PollKind::Sweep,
-        })
+        Some(Polling::sweep(SWEEP_EVERY))
     }
 
     fn poll(

@@ -26,10 +26,11 @@ use super::call::{CallFailure, PollFlow, Tokens};
 use super::fact::Fact;
 use super::http::{HttpRequest, HttpResponse, TransportError};
 use super::meta::sweep::{Dialect, Sweep};
-use super::polling::{PollKind, Polling};
+use super::polling::Polling;
 use super::{
     Adapter, App, Capabilities, ConnectError, ConnectFlow, Credentials, Grant, Handshake, Headers,
-    Outbound, Platform, Reconcile, Refused, SendOutcome, TextUnit, Unreadable, meta, wire,
+    Outbound, Platform, Receipts, Reconcile, Refused, SendOutcome, Tells, TextUnit, Unreadable,
+    meta, wire,
 };
 use crate::secret::Secret;
 
@@ -63,6 +64,15 @@ impl Adapter for Direct {
             media_out: false,
             reconcile: Reconcile::Echo,
             budget: (200, Duration::from_secs(3600)),
+            tells: Tells {
+                webhook: true,
+                receipts: Receipts::Read,
+                edits: true,
+                deletions: true,
+                reactions: true,
+                typing: false,
+            },
+            reply_window: Some(meta::REPLY_WINDOW),
         }
     }
 
@@ -89,7 +99,7 @@ impl Adapter for Direct {
     ) -> Result<Vec<Fact>, Unreadable> {
         let body = wire::parse(raw)?;
         let facts = meta::messaging::read("instagram", &app.client_id, &body)
-            .or_else(|| history(account, &body))
+            .or_else(|| meta::history::read(account, &body, is_person))
             .unwrap_or_else(|| meta::messaging::read_item(&app.client_id, &body));
         Ok(wire::of_account(wire::distinct(facts), account))
     }
@@ -160,10 +170,7 @@ impl Adapter for Direct {
     }
 
     fn polling(&self) -> Option<Polling> {
-        Some(Polling {
-            every: SWEEP_EVERY,
-            kind: PollKind::Sweep,
-        })
+        Some(Polling::sweep(SWEEP_EVERY))
     }
 
     fn poll(
@@ -196,13 +203,12 @@ impl Adapter for Direct {
     }
 }
 
-/// Reads a page of message history that was fetched for this account; `None` when the body is
-/// nothing of the kind.
-fn history(account: Option<&str>, body: &Value) -> Option<Vec<Fact>> {
-    let messages = meta::history::messages(body)?;
-    let is_ours = |party: &Value| wire::id(&party["id"]).as_deref() == account;
-    let read = |raw| meta::history::read(raw, |party| !is_ours(party));
-    Some(messages.into_iter().map(read).collect())
+/// How ids of professional accounts begin; those of people are scoped to a business and do not.
+const PROFESSIONAL: &str = "17841";
+
+/// Where nobody says whose history it is: who is not a professional account.
+fn is_person(party: &Value) -> bool {
+    wire::id(&party["id"]).is_some_and(|id| !id.starts_with(PROFESSIONAL))
 }
 
 /// Whether the installation uses Instagram's own login.
@@ -287,7 +293,10 @@ mod tests {
         let between = |account, from: &str, to: &str| only(account, &page(from, to, &text)).kind;
         assert_eq!(between(Some(US), "1284", "26263"), FactKind::Unknown);
         assert_eq!(between(Some(US), US, US), FactKind::Unknown);
-        assert_eq!(between(None, "1284", US), FactKind::Unknown);
+        assert_eq!(between(None, US, "17841478800999888"), FactKind::Unknown);
+        assert_eq!(between(None, "1284", "1285"), FactKind::Unknown);
+        assert_eq!(between(None, "1284", US), FactKind::MessageReceived);
+        assert_eq!(between(None, US, "1284"), FactKind::MessageEchoed);
     }
 
     #[test]

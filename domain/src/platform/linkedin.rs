@@ -26,10 +26,11 @@ use serde_json::{Value, json};
 use super::call::{CallFailure, PollFlow, Tokens};
 use super::fact::Fact;
 use super::http::{HttpRequest, HttpResponse, TransportError};
-use super::polling::{PollKind, Polling};
+use super::polling::Polling;
 use super::{
     Adapter, App, Capabilities, ConnectError, ConnectFlow, Credentials, Grant, Handshake, Headers,
-    Outbound, Platform, Reconcile, Refused, SendOutcome, TextUnit, Unreadable, wire,
+    Outbound, Platform, Receipts, Reconcile, Refused, SendOutcome, Tells, TextUnit, Unreadable,
+    outcome, wire,
 };
 use crate::secret::Secret;
 use crate::signature;
@@ -63,6 +64,15 @@ impl Adapter for Member {
             media_out: false,
             reconcile: Reconcile::Never,
             budget: (100, Duration::from_secs(24 * 3600)),
+            tells: Tells {
+                webhook: true,
+                receipts: Receipts::None,
+                edits: true,
+                deletions: true,
+                reactions: true,
+                typing: false,
+            },
+            reply_window: None,
         }
     }
 
@@ -165,6 +175,11 @@ impl Adapter for Member {
         send::interpret(answer)
     }
 
+    /// In the first seconds a new token may be called revoked.
+    fn settling(&self) -> Duration {
+        Duration::from_secs(60)
+    }
+
     /// Tokens live for 60 days; only some apps are given a token to renew them with.
     fn refresh(&self, app: &App, credentials: &Credentials) -> Option<HttpRequest> {
         let token = credentials.refresh_token.as_ref()?;
@@ -179,18 +194,12 @@ impl Adapter for Member {
         &self,
         answer: &Result<HttpResponse, TransportError>,
     ) -> Result<Tokens, CallFailure> {
-        problem::checked(answer, problem::Asked::Token).and_then(|body| {
-            connect::tokens(&body).ok_or_else(|| CallFailure::Backoff {
-                reason: "LinkedIn answered without a token".into(),
-            })
-        })
+        problem::checked(answer, problem::Asked::Token)
+            .and_then(|body| outcome::renewed("LinkedIn", &body))
     }
 
     fn polling(&self) -> Option<Polling> {
-        Some(Polling {
-            every: poll::EVERY_MIN,
-            kind: PollKind::Source,
-        })
+        Some(Polling::source(poll::EVERY_MIN))
     }
 
     fn poll(
@@ -236,6 +245,8 @@ fn one(account: Option<&str>, element: &Value) -> Fact {
         changelog::read(account, element)
     } else if element["organizationalEntity"].is_string() {
         action::read(element)
+    } else if element["message"].is_object() && element["object"].is_string() {
+        action::read_comment(account, element)
     } else {
         wire::unknown(account.map(str::to_owned), element)
     }

@@ -145,6 +145,9 @@ pub fn class(error: &GraphError, status: u16) -> Class {
 /// that has expired cannot. A week leaves time for somebody to notice that it does not work.
 pub const RENEWAL_MARGIN: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// How long after their last word a person can be answered freely, in all of Meta's products.
+pub const REPLY_WINDOW: Duration = Duration::from_secs(24 * 3600);
+
 /// The call that exchanges a token of a person for one that lives sixty days from now.
 pub fn exchange(app: &App, token: &Secret) -> HttpRequest {
     let query = [
@@ -170,8 +173,10 @@ pub fn exchanged(answer: &Result<HttpResponse, TransportError>) -> Result<Tokens
                 CallFailure::RetryAfter { wait, reason }
             }
             (Class::Throttled | Class::Backoff, _) => CallFailure::Backoff { reason },
-            (Class::Reconnect, _) => CallFailure::Reconnect { reason },
-            (Class::OutsideWindow | Class::Permanent, _) => CallFailure::Permanent { reason },
+            // Whatever else Graph has against a token, only its person can get another.
+            (Class::Reconnect | Class::OutsideWindow | Class::Permanent, _) => {
+                CallFailure::Reconnect { reason }
+            }
         });
     }
     let body = answer.json();
@@ -202,10 +207,17 @@ pub fn wait(answer: &HttpResponse) -> Option<Duration> {
     outcome::wait(wire::retry_after_s(answer).or_else(|| seconds.max()))
 }
 
-/// A time in Graph's own format: the offset without a colon, which is not RFC 3339.
+/// A time in Graph's own format: the offset without a colon, which is not RFC 3339. Some of its
+/// documents have that too, or seconds since the epoch.
 pub fn time_ms(value: &Value) -> Option<i64> {
-    let time = DateTime::parse_from_str(value.as_str()?, "%Y-%m-%dT%H:%M:%S%z").ok()?;
-    Some(time.timestamp_millis()).filter(wire::is_time_ms)
+    let read = |text| {
+        DateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%#z")
+            .or_else(|_| DateTime::parse_from_rfc3339(text))
+    };
+    match value.as_str().map(read) {
+        Some(Ok(time)) => Some(time.timestamp_millis()).filter(wire::is_time_ms),
+        _ => wire::time_ms(value),
+    }
 }
 
 /// What the answer to a send means. `accepted` finds the message id in a success, `special` knows
@@ -324,7 +336,8 @@ mod tests {
             (200, "{}", "later"),
         ] {
             let is_gone = match answer(status, body).unwrap_err() {
-                CallFailure::Reconnect { .. } | CallFailure::Permanent { .. } => "gone",
+                CallFailure::Reconnect { .. } => "gone",
+                CallFailure::Permanent { .. } => "the operator's",
                 CallFailure::Backoff { .. } | CallFailure::RetryAfter { .. } => "later",
             };
             assert_eq!(is_gone, expected, "{status} {body}");

@@ -47,6 +47,18 @@ pub struct Polling {
 }
 
 impl Polling {
+    /// Polls are the only way messages come in.
+    pub fn source(every: Duration) -> Self {
+        let kind = PollKind::Source;
+        Self { every, kind }
+    }
+
+    /// Polls are behind webhooks.
+    pub fn sweep(every: Duration) -> Self {
+        let kind = PollKind::Sweep;
+        Self { every, kind }
+    }
+
     /// The interval after this many polls in a row that brought nothing: it grows in steps, to a
     /// bound, and is back at once when something comes.
     pub fn interval(self, idle: u32) -> Duration {

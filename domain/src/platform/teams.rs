@@ -29,10 +29,11 @@ use serde_json::Value;
 use super::call::{CallFailure, Fetch, PollFlow, SubscribeFlow, Tokens};
 use super::fact::Fact;
 use super::http::{HttpRequest, HttpResponse, TransportError};
-use super::polling::{PollKind, Polling};
+use super::polling::Polling;
 use super::{
     Adapter, App, Capabilities, ConnectError, ConnectFlow, Credentials, Grant, Handshake, Headers,
-    Outbound, Platform, Reconcile, Refused, SendOutcome, TextUnit, Unreadable, wire,
+    Outbound, Platform, Receipts, Reconcile, Refused, SendOutcome, Tells, TextUnit, Unreadable,
+    wire,
 };
 use crate::secret::Secret;
 
@@ -55,6 +56,15 @@ impl Adapter for Graph {
             media_out: false,
             reconcile: Reconcile::Likeness,
             budget: (10_000, Duration::from_secs(600)),
+            tells: Tells {
+                webhook: true,
+                receipts: Receipts::None,
+                edits: true,
+                deletions: true,
+                reactions: true,
+                typing: false,
+            },
+            reply_window: None,
         }
     }
 
@@ -138,10 +148,7 @@ impl Adapter for Graph {
     }
 
     fn polling(&self) -> Option<Polling> {
-        Some(Polling {
-            every: Duration::from_secs(60),
-            kind: PollKind::Source,
-        })
+        Some(Polling::source(Duration::from_secs(60)))
     }
 
     fn poll(

@@ -22,7 +22,8 @@ use super::http::{HttpRequest, HttpResponse, TransportError};
 use super::media::MediaFlow;
 use super::{
     Adapter, App, Capabilities, ConnectError, ConnectFlow, Credentials, Grant, Handshake, Headers,
-    Outbound, Platform, Reconcile, Refused, SendOutcome, TextUnit, Unreadable, telegram_user, wire,
+    Outbound, Platform, Receipts, Reconcile, Refused, SendOutcome, Tells, TextUnit, Unreadable,
+    telegram_user, wire,
 };
 use crate::secret::Secret;
 use crate::signature;
@@ -62,6 +63,15 @@ impl Adapter for Bot {
             media_out: false,
             reconcile: Reconcile::Never,
             budget: (30, Duration::from_secs(1)),
+            tells: Tells {
+                webhook: true,
+                receipts: Receipts::None,
+                edits: true,
+                deletions: true,
+                reactions: true,
+                typing: false,
+            },
+            reply_window: None,
         }
     }
 
@@ -137,15 +147,20 @@ impl Adapter for Bot {
         send::request(app, credentials, message)
     }
 
+    /// A group is asked to wait by itself; a long wait is the bot's.
+    fn is_about_thread(&self, wait: Duration) -> bool {
+        wait <= send::OF_CHAT_MAX
+    }
+
     fn interpret(&self, answer: &Result<HttpResponse, TransportError>) -> SendOutcome {
         send::interpret(answer)
     }
 
-    /// Always with the secret: a call without it would remove it.
     fn media(&self, app: &App, credentials: &Credentials, medium: &Media) -> Box<dyn MediaFlow> {
         Box::new(media::File::new(app, credentials, medium))
     }
 
+    /// Always with the secret: a call without it would remove it.
     fn install(&self, app: &App) -> Vec<HttpRequest> {
         if app.bot_token.is_empty() || app.webhook_secret.is_empty() || app.webhook_url.is_empty() {
             return Vec::new();

@@ -29,10 +29,11 @@ use serde_json::{Value, json};
 use super::call::{CallFailure, PollFlow, Tokens};
 use super::fact::Fact;
 use super::http::{HttpRequest, HttpResponse, TransportError};
-use super::polling::{PollKind, Polling};
+use super::polling::Polling;
 use super::{
     Adapter, App, Capabilities, ConnectError, ConnectFlow, Credentials, Grant, Handshake, Headers,
-    Outbound, Platform, Reconcile, Refused, SendOutcome, TextUnit, Unreadable, wire,
+    Outbound, Platform, Receipts, Reconcile, Refused, SendOutcome, Tells, TextUnit, Unreadable,
+    outcome, wire,
 };
 use crate::secret::Secret;
 use crate::signature;
@@ -59,6 +60,15 @@ impl Adapter for DirectMessages {
             media_out: false,
             reconcile: Reconcile::Never,
             budget: (300, Duration::from_secs(15 * 60)),
+            tells: Tells {
+                webhook: true,
+                receipts: Receipts::Read,
+                edits: false,
+                deletions: false,
+                reactions: false,
+                typing: true,
+            },
+            reply_window: None,
         }
     }
 
@@ -195,18 +205,12 @@ impl Adapter for DirectMessages {
         &self,
         answer: &Result<HttpResponse, TransportError>,
     ) -> Result<Tokens, CallFailure> {
-        problem::checked(answer, problem::Asked::Token).and_then(|body| {
-            connect::tokens(&body).ok_or_else(|| CallFailure::Backoff {
-                reason: "X answered without a token".into(),
-            })
-        })
+        problem::checked(answer, problem::Asked::Token)
+            .and_then(|body| outcome::renewed("X", &body))
     }
 
     fn polling(&self) -> Option<Polling> {
-        Some(Polling {
-            every: poll::EVERY_MIN,
-            kind: PollKind::Source,
-        })
+        Some(Polling::source(poll::EVERY_MIN))
     }
 
     fn poll(

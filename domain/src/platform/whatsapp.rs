@@ -22,7 +22,8 @@ use super::fact::Fact;
 use super::http::{HttpRequest, HttpResponse, TransportError};
 use super::{
     Adapter, App, Capabilities, ConnectError, ConnectFlow, Credentials, Grant, Handshake, Headers,
-    Outbound, Platform, Reconcile, Refused, SendOutcome, TextUnit, Unreadable, meta, wire,
+    Outbound, Platform, Receipts, Reconcile, Refused, SendOutcome, Tells, TextUnit, Unreadable,
+    meta, wire,
 };
 use crate::secret::Secret;
 
@@ -44,6 +45,15 @@ impl Adapter for Cloud {
             media_out: false,
             reconcile: Reconcile::Echo,
             budget: (80, Duration::from_secs(1)),
+            tells: Tells {
+                webhook: true,
+                receipts: Receipts::DeliveredAndRead,
+                edits: true,
+                deletions: true,
+                reactions: true,
+                typing: false,
+            },
+            reply_window: Some(meta::REPLY_WINDOW),
         }
     }
 
@@ -91,6 +101,10 @@ impl Adapter for Cloud {
 
     fn send(&self, app: &App, credentials: &Credentials, message: &Outbound) -> HttpRequest {
         send::request(app, credentials, message)
+    }
+
+    fn is_about_thread(&self, wait: Duration) -> bool {
+        wait < send::OF_ACCOUNT_MIN
     }
 
     fn interpret(&self, answer: &Result<HttpResponse, TransportError>) -> SendOutcome {

@@ -12,7 +12,6 @@ mod webhook;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::State;
@@ -28,7 +27,7 @@ use super::{Incoming, Player, Written};
 use crate::Options;
 use crate::call::{Call, text};
 use crate::control::{BadInput, parse};
-use crate::faults::{Fault, Op};
+use crate::faults::Op;
 use crate::ledger::hold;
 use crate::world::World;
 
@@ -47,8 +46,6 @@ const SCOPES: [&str; 5] = [
     "pages_read_engagement",
     "public_profile",
 ];
-/// How long a hanging platform keeps the hub waiting.
-const HANG: Duration = Duration::from_secs(60);
 
 /// What the platform remembers.
 #[derive(Default)]
@@ -136,19 +133,10 @@ impl Messenger {
             (&Method::GET, [_] | [_, "accounts" | "conversations" | "messages"]) => Some(Op::Fetch),
             _ => None,
         };
-        match op.and_then(|op| self.world.faults.hit(NAME, op)) {
-            Some(Fault::Status {
-                status,
-                retry_after_s,
-            }) => graph::refuse(
-                Product::Messenger,
-                &self.login.app_id,
-                status,
-                retry_after_s,
-            ),
-            Some(Fault::Hang | Fault::AcceptNoReply) => call.leave_unanswered(HANG).await,
-            None => self.route(&call, &method, path).await.into_response(),
+        if let Some(fault) = op.and_then(|op| self.world.faults.hit(NAME, op)) {
+            return graph::suffer(fault, Product::Messenger, &self.login.app_id, &call).await;
         }
+        self.route(&call, &method, path).await.into_response()
     }
 
     async fn route(self: &Arc<Self>, call: &Call, method: &Method, path: &[&str]) -> Answer {

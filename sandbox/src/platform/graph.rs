@@ -6,6 +6,8 @@
 mod login;
 pub(super) mod threads;
 
+use std::time::Duration;
+
 use axum::body::Bytes;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -13,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::call::Call;
 use crate::deliver::Webhook;
+use crate::faults::Fault;
 use crate::sign::hmac_hex;
 
 pub(super) use login::Login;
@@ -259,6 +262,20 @@ pub(super) fn ok(business: &str, body: &Value) -> Response {
     let business = usage(business, Product::Messenger, 2, 0);
     set(&mut answer, "x-business-use-case-usage", &business);
     answer
+}
+
+/// How long a call that nobody answers is kept open.
+pub(super) const HANG: Duration = Duration::from_secs(60);
+
+/// What becomes of a call that a fault strikes before anything has happened.
+pub(super) async fn suffer(fault: Fault, product: Product, app_id: &str, call: &Call) -> Response {
+    match fault {
+        Fault::Status {
+            status,
+            retry_after_s,
+        } => refuse(product, app_id, status, retry_after_s),
+        Fault::Hang | Fault::AcceptNoReply => call.leave_unanswered(HANG).await,
+    }
 }
 
 /// What the platform says when a fault makes it refuse with this status.

@@ -11,7 +11,7 @@ mod send;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::body::Bytes;
 use axum::extract::State;
@@ -29,7 +29,7 @@ use crate::Options;
 use crate::call::Call;
 use crate::control::{BadInput, parse};
 use crate::deliver::Webhook;
-use crate::faults::{Fault, Op};
+use crate::faults::Op;
 use crate::ledger::hold;
 use crate::sign::hmac_hex;
 use crate::world::{World, now_ms};
@@ -42,8 +42,6 @@ const PATH: &str = "/api/webhooks/instagram";
 const DEFAULT_ACCOUNT: (&str, &str) = ("17841478800123456", "northwind.teapots");
 /// The account of the demo.
 const DEMO_ACCOUNT: (&str, &str) = (crate::DEMO_INSTAGRAM_ACCOUNT, "northwind.demo");
-/// How long a hanging platform keeps the hub waiting.
-const HANG: Duration = Duration::from_secs(60);
 /// What the person agrees to.
 const SCOPES: [&str; 5] = [
     "instagram_basic",
@@ -131,22 +129,12 @@ impl Direct {
             (&Method::GET, [_] | [_, "accounts" | "conversations" | "messages"]) => Some(Op::Fetch),
             _ => None,
         };
-        match op.and_then(|op| self.world.faults.hit(NAME, op)) {
-            Some(Fault::Status {
-                status,
-                retry_after_s,
-            }) => graph::refuse(
-                Product::Instagram,
-                &self.login.app_id,
-                status,
-                retry_after_s,
-            ),
-            Some(Fault::Hang | Fault::AcceptNoReply) => call.leave_unanswered(HANG).await,
-            None => self
-                .route(&call, versioned, &method, path)
-                .await
-                .into_response(),
+        if let Some(fault) = op.and_then(|op| self.world.faults.hit(NAME, op)) {
+            return graph::suffer(fault, Product::Instagram, &self.login.app_id, &call).await;
         }
+        self.route(&call, versioned, &method, path)
+            .await
+            .into_response()
     }
 
     async fn route(

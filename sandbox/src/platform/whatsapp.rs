@@ -11,7 +11,6 @@ mod send;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::State;
@@ -28,7 +27,7 @@ use crate::Options;
 use crate::call::Call;
 use crate::control::{BadInput, parse};
 use crate::deliver::Webhook;
-use crate::faults::{Fault, Op};
+use crate::faults::Op;
 use crate::ledger::hold;
 use crate::sign::hmac_hex;
 use crate::world::{World, now_ms};
@@ -41,8 +40,6 @@ const PATH: &str = "/api/webhooks/whatsapp";
 const DEFAULT_NUMBER: (&str, &str) = ("205612348765432", "Northwind Teapots");
 /// The number of the demo.
 const DEMO_NUMBER: (&str, &str) = (crate::DEMO_WHATSAPP_NUMBER, "Northwind Demo");
-/// How long a hanging platform keeps the hub waiting.
-const HANG: Duration = Duration::from_secs(60);
 /// What the person agrees to.
 const SCOPES: [&str; 2] = [
     "whatsapp_business_management",
@@ -115,14 +112,10 @@ impl Cloud {
             (&Method::GET, [_] | [_, "phone_numbers"]) => Some(Op::Fetch),
             _ => None,
         };
-        match op.and_then(|op| self.world.faults.hit(NAME, op)) {
-            Some(Fault::Status {
-                status,
-                retry_after_s,
-            }) => graph::refuse(Product::Whatsapp, &self.login.app_id, status, retry_after_s),
-            Some(Fault::Hang | Fault::AcceptNoReply) => call.leave_unanswered(HANG).await,
-            None => self.route(&call, &method, path).await.into_response(),
+        if let Some(fault) = op.and_then(|op| self.world.faults.hit(NAME, op)) {
+            return graph::suffer(fault, Product::Whatsapp, &self.login.app_id, &call).await;
         }
+        self.route(&call, &method, path).await.into_response()
     }
 
     async fn route(self: &Arc<Self>, call: &Call, method: &Method, path: &[&str]) -> Answer {

@@ -315,6 +315,7 @@ impl Translate {
             }
             for Routed { owner, has_aliases } in owners {
                 let threads = self.threads(owner, has_aliases, fact).await?;
+                let threads = self.where_it_is(owner, has_aliases, fact, threads).await?;
                 if echo(&threads, fact).is_some_and(|name| sent.contains(&name)) {
                     continue;
                 }
@@ -353,12 +354,15 @@ impl Translate {
         let Some(owner) = fetched_for else {
             return Ok(HashSet::new());
         };
+        let echoes = || facts.iter().filter(|it| it.kind == FactKind::MessageEchoed);
+        if echoes().next().is_none() {
+            return Ok(HashSet::new());
+        }
+        let has_aliases = self.store().has_aliases(owner.user).await?;
         let mut names = Vec::new();
-        for fact in facts {
-            if fact.kind == FactKind::MessageEchoed {
-                let threads = self.threads(owner, true, fact).await?;
-                names.extend(echo(&threads, fact));
-            }
+        for fact in echoes() {
+            let threads = self.threads(owner, has_aliases, fact).await?;
+            names.extend(echo(&threads, fact));
         }
         self.store().sent_messages(owner.user, &names).await
     }
@@ -378,6 +382,43 @@ impl Translate {
                 conversation_id(owner.account, thread)
             };
             threads.push((thread.clone(), conversation));
+        }
+        Ok(threads)
+    }
+
+    /// The same with the thread first in which the message is that the fact is about. A platform may
+    /// name a thread by an id it had not told when the message was written, or not name it at all.
+    async fn where_it_is(
+        &self,
+        owner: Owner,
+        has_aliases: bool,
+        fact: &Fact,
+        mut threads: Vec<(String, ConversationId)>,
+    ) -> Result<Vec<(String, ConversationId)>> {
+        let Some(message) = about(fact) else {
+            return Ok(threads);
+        };
+        if threads.is_empty() {
+            let ids = std::slice::from_ref(message);
+            let found = self.store().threads_of_messages(owner, ids).await?;
+            // Two messages of one name, and nobody can tell which is meant.
+            let [(thread, _)] = &found[..] else {
+                return Ok(threads);
+            };
+            let mut named = Fact::new(fact.kind);
+            named.thread = Some(thread.clone());
+            return self.threads(owner, has_aliases, &named).await;
+        }
+        if threads.len() > 1 {
+            let names: Vec<_> = threads
+                .iter()
+                .map(|(_, conversation)| (*conversation, message.clone()))
+                .collect();
+            let known = self.store().known_messages(owner.user, &names).await?;
+            let holds = |name: &(ConversationId, String)| known.contains(name);
+            if let Some(at) = names.iter().position(holds) {
+                threads.swap(0, at);
+            }
         }
         Ok(threads)
     }
@@ -422,6 +463,21 @@ impl Input<'_> {
             .open_raw(self.platform, self.routes, self.sealed_at, self.body)
             .await
     }
+}
+
+/// The message a fact is about, when it is not the one that is told of.
+fn about(fact: &Fact) -> Option<&String> {
+    let is_about = matches!(
+        fact.kind,
+        FactKind::MessageEdited
+            | FactKind::MessageDeleted
+            | FactKind::ReactionAdded
+            | FactKind::ReactionRemoved
+            | FactKind::ReceiptDelivered
+            | FactKind::ReceiptRead
+            | FactKind::ReceiptFailed
+    );
+    fact.target.as_ref().filter(|_| is_about)
 }
 
 /// The conversation and the platform's id of a message of our side.

@@ -33,6 +33,9 @@ pub const PLATFORM: Platform = Platform::Facebook;
 pub const SHARDS: u16 = 2;
 const ROUTE: &str = "42";
 
+/// How long the platform may call a new token dead.
+pub const SETTLING: Duration = Duration::from_millis(1_500);
+
 /// What the platform does with the next request, instead of rotating.
 #[derive(Clone, Copy, Debug)]
 pub enum Says {
@@ -44,6 +47,8 @@ pub enum Says {
     Refused,
     /// The same, half a second later.
     RefusedSlowly,
+    /// `invalid_client`: the installation's own secret is wrong.
+    NotOurs,
 }
 
 /// The platform: rotates unless it was told something else.
@@ -107,6 +112,7 @@ impl Rotating {
             ),
             Some(Says::Trouble) => (503, "{}".into()),
             Some(Says::Refused) => (400, "{}".into()),
+            Some(Says::NotOurs) => (401, "{}".into()),
             Some(Says::RefusedSlowly) => {
                 self.slow.notify_one();
                 tokio::time::sleep(Duration::from_millis(500)).await;
@@ -198,6 +204,10 @@ impl Adapter for Rotates {
         like().interpret(answer)
     }
 
+    fn settling(&self) -> Duration {
+        SETTLING
+    }
+
     fn refresh(&self, app: &App, credentials: &Credentials) -> Option<HttpRequest> {
         let token = credentials.refresh_token.as_ref()?;
         let fields = [("refresh_token", token.expose())];
@@ -223,6 +233,7 @@ impl Adapter for Rotates {
                 expires_in_s: body["expires_in"].as_u64(),
             }),
             400 => Err(CallFailure::Reconnect { reason }),
+            401 => Err(CallFailure::Permanent { reason }),
             _ => Err(CallFailure::Backoff { reason }),
         }
     }
@@ -317,21 +328,26 @@ impl World {
     /// The account is connected, now or again, with tokens that live so many seconds.
     pub async fn connected(&self, refresh: &str, seconds: i64) {
         let expires_at = Utc::now() + chrono::TimeDelta::seconds(seconds);
-        self.keep(refresh, Some(expires_at)).await;
+        self.keep(Some(refresh), Some(expires_at)).await;
     }
 
     /// The same, with tokens that do not expire.
     pub async fn endless(&self, refresh: &str) {
-        self.keep(refresh, None).await;
+        self.keep(Some(refresh), None).await;
     }
 
-    async fn keep(&self, refresh: &str, expires_at: Option<chrono::DateTime<Utc>>) {
+    /// The account is connected with a token that neither expires nor can be renewed.
+    pub async fn unrenewable(&self) {
+        self.keep(None, None).await;
+    }
+
+    async fn keep(&self, refresh: Option<&str>, expires_at: Option<chrono::DateTime<Utc>>) {
         let connected = Connected {
             platform_user_id: ROUTE.into(),
             username: "Shop".into(),
             route: ROUTE.into(),
-            access_token: format!("access of {refresh}").into(),
-            refresh_token: Some(refresh.into()),
+            access_token: format!("access of {}", refresh.unwrap_or_default()).into(),
+            refresh_token: refresh.map(Secret::new),
             expires_in_s: None,
         };
         let store = self.context.store();

@@ -90,8 +90,11 @@ pub fn refresh(app: &App, long: &Secret) -> HttpRequest {
 
 /// What the answer to [`refresh`] means.
 pub fn refreshed(answer: &Result<HttpResponse, TransportError>) -> Result<Tokens, CallFailure> {
-    if let Some(failure) = meta::call_failure(answer) {
-        return Err(failure);
+    match meta::call_failure(answer) {
+        // Whatever else Graph has against a token, only its person can get another.
+        Some(CallFailure::Permanent { reason }) => return Err(CallFailure::Reconnect { reason }),
+        Some(failure) => return Err(failure),
+        None => {}
     }
     let body = answer.as_ref().map(HttpResponse::json).unwrap_or_default();
     match wire::filled(&body["access_token"]) {

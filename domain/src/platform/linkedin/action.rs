@@ -42,8 +42,21 @@ struct Action<'a> {
 }
 
 impl Action<'_> {
+    /// What the page does is ours.
+    fn direction(&self, actor: Option<&str>) -> Direction {
+        match actor == Some(self.organization) {
+            true => Direction::Outbound,
+            false => Direction::Inbound,
+        }
+    }
+
     fn fact(&self, kind: FactKind) -> Option<Fact> {
-        let post = urn::of(&self.raw["sourcePost"])?;
+        // Whoever mentions the page does it in a post of their own.
+        let mentioned_in = || {
+            let post = urn::of(&self.raw["generatedActivity"])?;
+            urn::is_post(&post).then_some(post)
+        };
+        let post = urn::of(&self.raw["sourcePost"]).or_else(mentioned_in)?;
         let mut fact = Fact::new(kind);
         fact.account = Some(self.organization.to_owned());
         fact.thread = Some(urn::post_thread(self.organization, &post));
@@ -109,6 +122,7 @@ impl Action<'_> {
         let mut fact = self.about(FactKind::MessageEdited)?;
         let content = self.decoration("comment");
         fact.sender = urn::of(&content["owner"]);
+        fact.direction = Some(self.direction(fact.sender.as_deref()));
         fact.text = text(content);
         fact.content = Some(ContentKind::Text);
         Some(fact)
@@ -119,11 +133,54 @@ impl Action<'_> {
         let like = urn::of(&self.raw["generatedActivity"])?;
         let (who, what) = urn::like(&like)?;
         let mut fact = self.fact(FactKind::ReactionAdded)?;
+        fact.direction = Some(self.direction(Some(&who)));
         fact.sender = Some(who);
         fact.target = Some(what);
         fact.emoji = Some("👍".into());
         Some(fact)
     }
+}
+
+/// Reads a comment as the list of a post's comments has it. Whose page the post is on it does not
+/// say: `account` is whom it was fetched for.
+pub fn read_comment(account: Option<&str>, comment: &Value) -> Fact {
+    let read = || {
+        let object = urn::of(&comment["object"])?;
+        let post = match urn::of_comment(&object) {
+            Some((post, _)) => post.to_owned(),
+            None => object.clone(),
+        };
+        let number = wire::id(&comment["id"]);
+        let id = urn::of(&comment["$URN"])
+            .or_else(|| urn::of(&comment["commentUrn"]))
+            .or_else(|| Some(urn::comment(&post, &number?)))?;
+        let actor = urn::of(&comment["actor"]);
+        let ours = account.is_some() && actor.as_deref() == account;
+        let mut fact = Fact::new(match ours {
+            true => FactKind::MessageEchoed,
+            false => FactKind::MessageReceived,
+        });
+        fact.account = account.map(str::to_owned);
+        fact.thread = account.map(|account| urn::post_thread(account, &post));
+        fact.conversation = Some(post);
+        fact.direction = Some(match ours {
+            true => Direction::Outbound,
+            false => Direction::Inbound,
+        });
+        fact.sender = actor;
+        fact.ts_ms = wire::time_ms(&comment["created"]["time"]);
+        fact.text = text(comment);
+        fact.content = Some(match fact.text {
+            Some(_) => ContentKind::Text,
+            None => ContentKind::Unsupported,
+        });
+        let under = Some(object).filter(|object| urn::of_comment(object).is_some());
+        fact.reply_to = urn::of(&comment["parentComment"]).or(under);
+        fact.dedup.clone_from(&id);
+        fact.message_id = Some(id);
+        Some(fact)
+    };
+    read().unwrap_or_else(|| wire::unknown(account.map(str::to_owned), comment))
 }
 
 fn text(content: &Value) -> Option<String> {
@@ -193,6 +250,53 @@ mod tests {
             "object": "urn:li:comment:(activity:1,1)", "text": "hi"});
         let parent = Some("urn:li:comment:(urn:li:activity:1,1)");
         assert_eq!(read(&body).reply_to.as_deref(), parent);
+    }
+
+    #[test]
+    fn what_the_page_edits_and_likes_is_ours() {
+        let mut edit = notification("COMMENT_EDIT");
+        edit["decoratedGeneratedActivity"]["comment"] =
+            json!({"owner": "urn:li:organization:9", "text": "hi"});
+        assert_eq!(read(&edit).direction, Some(Direction::Outbound));
+        let mut like = notification("LIKE");
+        for (who, direction) in [
+            ("urn:li:organization:9", Direction::Outbound),
+            ("urn:li:person:B", Direction::Inbound),
+        ] {
+            like["generatedActivity"] = format!("urn:li:like:({who},urn:li:activity:1)").into();
+            assert_eq!(read(&like).direction, Some(direction), "{who}");
+        }
+    }
+
+    #[test]
+    fn a_mention_is_in_a_post_of_its_own() {
+        let mut body = notification("SHARE_MENTION");
+        body["sourcePost"] = Value::Null;
+        body["generatedActivity"] = "urn:li:ugcPost:5".into();
+        let fact = read(&body);
+        assert_eq!(fact.kind, FactKind::MessageReceived);
+        assert_eq!(fact.conversation.as_deref(), Some("urn:li:ugcPost:5"));
+    }
+
+    #[test]
+    fn the_list_of_a_posts_comments() {
+        let comment = json!({"actor": "urn:li:person:B", "id": "77",
+            "object": "urn:li:comment:(activity:1,5)", "message": {"text": "c"},
+            "created": {"time": 1_791_201_600_000_i64}});
+        let fact = read_comment(Some("urn:li:organization:9"), &comment);
+        assert_eq!(fact.kind, FactKind::MessageReceived);
+        let id = "urn:li:comment:(urn:li:activity:1,77)";
+        assert_eq!(fact.message_id.as_deref(), Some(id));
+        let parent = "urn:li:comment:(urn:li:activity:1,5)";
+        assert_eq!(fact.reply_to.as_deref(), Some(parent));
+        assert_eq!(
+            fact.thread.as_deref(),
+            Some("urn:li:organization:9/urn:li:activity:1")
+        );
+        let ours = read_comment(Some("urn:li:person:B"), &comment);
+        assert_eq!(ours.kind, FactKind::MessageEchoed);
+        let nobody = read_comment(None, &json!({"object": "x", "message": {}}));
+        assert_eq!(nobody.kind, FactKind::Unknown);
     }
 
     #[test]

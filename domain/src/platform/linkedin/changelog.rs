@@ -124,8 +124,8 @@ impl Change<'_> {
             _ => return self.thread_changed(),
         };
         let thread = wire::id(&activity["thread"]);
-        // Only a deletion may come without the thread it happened in.
-        if thread.is_none() && self.method() != "DELETE" {
+        // What happens to a message later may come without the thread it happens in.
+        if thread.is_none() && self.method() == "CREATE" {
             return None;
         }
         fact.conversation.clone_from(&thread);
@@ -150,11 +150,11 @@ impl Change<'_> {
     /// The post, which may stand only in `/socialActions/<post>/comments/<id>`.
     fn post(&self) -> Option<String> {
         let uri = self.raw["resourceUri"].as_str().unwrap_or_default();
-        let in_uri = || {
-            let part = uri.split('/').find(|part| part.starts_with("urn:li:"));
-            part.map(urn::normal)
-        };
-        urn::of(&self.activity()["object"]).or_else(in_uri)
+        let in_uri = || uri.split('/').find_map(urn::decoded);
+        let object = urn::of(&self.activity()["object"]).or_else(in_uri)?;
+        // An answer to a comment is under the same post.
+        let post = urn::of_comment(&object).map(|(post, _)| post.to_owned());
+        Some(post.unwrap_or(object))
     }
 
     fn comment(&self) -> Option<Fact> {
@@ -180,6 +180,8 @@ impl Change<'_> {
         fact.ts_ms = wire::time_ms(&activity["created"]["time"])
             .filter(|_| self.method() == "CREATE")
             .or(fact.ts_ms);
+        let object = urn::of(&activity["object"]).filter(|urn| urn::of_comment(urn).is_some());
+        fact.reply_to = urn::of(&activity["parentComment"]).or(object);
         fact.message_id = Some(id);
         fact.conversation = Some(post.clone());
         fact.thread = Some(post);
@@ -232,8 +234,20 @@ mod tests {
             json!({"message": {"text": "hi"}}),
         );
         body["resourceId"] = "77".into();
+        body["resourceUri"] = "/socialActions/urn%3Ali%3Aactivity%3A1/comments/77".into();
+        let encoded = read(None, &body);
         body["resourceUri"] = "/socialActions/urn:li:activity:1/comments/77".into();
+        let mut under = body.clone();
+        under["activity"]["object"] = "urn:li:comment:(activity:1,5)".into();
+        let answer = read(None, &under);
+        assert_eq!(answer.thread.as_deref(), Some("urn:li:activity:1"));
+        let parent = Some("urn:li:comment:(urn:li:activity:1,5)");
+        assert_eq!(answer.reply_to.as_deref(), parent);
         let fact = read(None, &body);
+        assert_eq!(
+            (&encoded.thread, &encoded.message_id),
+            (&fact.thread, &fact.message_id)
+        );
         assert_eq!(fact.kind, FactKind::MessageReceived);
         let id = Some("urn:li:comment:(urn:li:activity:1,77)");
         assert_eq!(fact.message_id.as_deref(), id);
@@ -261,6 +275,10 @@ mod tests {
         assert_eq!(fact.thread.as_deref(), Some(thread));
         let nowhere = read(None, &element("messages", "ACTION", json!({})));
         assert_eq!(nowhere.kind, FactKind::Unknown);
+        let content = json!({"content": {"fallback": "new"}});
+        let edit = read(None, &element("messages", "UPDATE", content));
+        assert_eq!(edit.kind, FactKind::MessageEdited);
+        assert_eq!((edit.target.as_deref(), edit.thread), (Some("2-x"), None));
         let lost = read(None, &element("messages", "CREATE", json!({})));
         assert_eq!(lost.kind, FactKind::Unknown);
     }

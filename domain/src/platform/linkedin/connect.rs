@@ -12,8 +12,10 @@ use serde_json::{Value, json};
 use super::{oauth_call, urn, versioned};
 use crate::platform::call::Tokens;
 use crate::platform::http::{HttpRequest, HttpResponse, Method, TransportError};
+use crate::platform::outcome::{connecting, tokens, unexpected};
 use crate::platform::{App, ConnectError, ConnectFlow, ConnectStep, Connected, Grant, wire};
-use crate::secret::Secret;
+
+const NAME: &str = "LinkedIn";
 
 /// Organizations that are subscribed to in one go.
 const ORGANIZATIONS_MAX: usize = 10;
@@ -56,15 +58,6 @@ fn configured(app: &App) -> Result<(), ConnectError> {
     )))
 }
 
-/// The tokens in an answer of the token endpoint.
-pub fn tokens(body: &Value) -> Option<Tokens> {
-    Some(Tokens {
-        access_token: Secret::new(wire::filled(&body["access_token"])?),
-        refresh_token: wire::filled(&body["refresh_token"]).map(Secret::new),
-        expires_in_s: wire::count(&body["expires_in"]),
-    })
-}
-
 /// The conversation with LinkedIn, in the state between two calls.
 pub struct Flow {
     app: App,
@@ -104,15 +97,15 @@ impl ConnectFlow for Flow {
         let step = std::mem::replace(&mut self.step, Step::Over);
         let next = match (step, answer) {
             (Step::Start(grant), _) => self.exchange(&grant),
-            (Step::Tokens, Some(answer)) => success(&answer).and_then(|body| {
-                let tokens = tokens(&body).ok_or_else(unexpected)?;
+            (Step::Tokens, Some(answer)) => connecting(NAME, &answer).and_then(|body| {
+                let tokens = tokens(&body).ok_or_else(|| unexpected(NAME))?;
                 Ok(self.who(tokens, 1))
             }),
             (Step::Identity { tokens, tries }, Some(answer)) => {
                 self.identified(tokens, tries, &answer)
             }
             (Step::Organizations(account), Some(answer)) => {
-                let found = success(&answer).map(|list| organizations(&list));
+                let found = connecting(NAME, &answer).map(|list| organizations(&list));
                 Ok(self.subscribe(account, found.unwrap_or_default()))
             }
             // An organization that cannot be subscribed to leaves the others.
@@ -159,8 +152,8 @@ impl Flow {
         if too_fresh && tries < IDENTITY_TRIES {
             return Ok(self.who(tokens, tries + 1));
         }
-        let member = success(answer)?;
-        let id = wire::id(&member["sub"]).ok_or_else(unexpected)?;
+        let member = connecting(NAME, answer)?;
+        let id = wire::id(&member["sub"]).ok_or_else(|| unexpected(NAME))?;
         let name = ["name", "given_name"]
             .iter()
             .find_map(|field| wire::filled(&member[*field]));
@@ -217,22 +210,6 @@ fn organizations(list: &Value) -> VecDeque<String> {
         .filter_map(name)
         .take(ORGANIZATIONS_MAX)
         .collect()
-}
-
-/// The body of a success. LinkedIn's own words are for developers and stay here.
-fn success(answer: &Answer) -> Result<Value, ConnectError> {
-    match answer {
-        Ok(answer) if answer.is_success() => Ok(answer.json()),
-        Ok(answer) if (400..500).contains(&answer.status) => Err(ConnectError(format!(
-            "LinkedIn refused the login (HTTP {}). Please try again.",
-            answer.status
-        ))),
-        _ => Err(unexpected()),
-    }
-}
-
-fn unexpected() -> ConnectError {
-    ConnectError("LinkedIn did not answer as expected. Please try again.".into())
 }
 
 #[cfg(test)]

@@ -57,13 +57,14 @@ pub fn read(activity: &Value, fact: &mut Fact) {
 pub fn text(activity: &Value) -> Option<String> {
     let content = &activity["content"];
     let markup = wire::filled(&content["content"]["string"]);
+    // Markup that was copied into the fallback is still markup.
+    let fallback = wire::filled(&content["fallback"]);
+    let fallback = fallback.filter(|text| !is_little(activity) || markup.as_ref() != Some(text));
     let plain = markup.map(|markup| match is_little(activity) {
         true => little(&markup).plain,
         false => markup,
     });
-    wire::filled(&content["fallback"])
-        .or(plain)
-        .filter(|text| !text.trim().is_empty())
+    fallback.or(plain).filter(|text| !text.trim().is_empty())
 }
 
 fn is_little(activity: &Value) -> bool {
@@ -89,11 +90,21 @@ fn kind_of(word: &str) -> ContentKind {
     }
 }
 
-/// One medium with several renditions, of which the largest is called plainly `gif`.
+/// One medium with several renditions, of which the largest is called plainly `gif`; where there is
+/// none of that name, the widest.
 fn gif(activity: &Value, fact: &mut Fact) {
     let record = &activity["extensionContent"]["contentRecordMap"]["ThirdPartyMedia"];
     let clip = &record["contentRecord"][GIF];
-    let Some(url) = wire::filled(&clip["media"]["gif"]["url"]) else {
+    let renditions = clip["media"].as_object();
+    let widest = || {
+        let all = renditions?.values().filter(|it| it["url"].is_string());
+        all.max_by_key(|it| wire::count(&it["width"]).unwrap_or_default())
+    };
+    let named = renditions.and_then(|all| all.get("gif"));
+    let Some(url) = named
+        .or_else(widest)
+        .and_then(|it| wire::filled(&it["url"]))
+    else {
         return;
     };
     fact.media.push(Media {
@@ -212,9 +223,25 @@ mod tests {
         };
         assert_eq!(text(&activity("plain")).unwrap(), "plain");
         assert_eq!(text(&activity("")).unwrap(), "@Dana hi");
+        let copied = json!({"content": {"format": "LITTLE", "fallback": "{audio|urn:x}",
+            "content": {"string": "{audio|urn:x}"}}});
+        assert_eq!(text(&copied), None);
         let literal = json!({"content": {"format": "TEXT", "content": {"string": "@[x](y)"}}});
         assert_eq!(text(&literal).unwrap(), "@[x](y)");
         assert_eq!(text(&json!({})), None);
+    }
+
+    #[test]
+    fn a_clip_without_its_usual_rendition() {
+        let activity = json!({"extensionContent": {"contentRecordMap": {"ThirdPartyMedia": {
+            "contentRecord": {GIF: {"id": "g", "media": {
+                "nanogif": {"url": "https://n.example", "width": 10},
+                "mediumgif": {"url": "https://m.example", "width": 200},
+                "mp4": {"width": 900}}}}}}}});
+        let mut fact = Fact::new(crate::platform::fact::FactKind::MessageReceived);
+        read(&activity, &mut fact);
+        assert_eq!(fact.content, Some(ContentKind::Animation));
+        assert_eq!(fact.media[0].url.as_deref(), Some("https://m.example"));
     }
 
     #[test]

@@ -11,7 +11,8 @@ use serde_json::Value;
 
 use crate::platform::call::CallFailure;
 use crate::platform::http::{HttpResponse, TransportError};
-use crate::platform::wire;
+pub use crate::platform::outcome::Class;
+use crate::platform::{outcome, wire};
 
 /// The wait after a throttle that is not the day's.
 const PAUSE: Duration = Duration::from_secs(5 * 60);
@@ -40,19 +41,6 @@ pub struct Problem {
     words: String,
     /// For operators: numbers and LinkedIn's words, without tokens.
     pub reason: String,
-}
-
-/// What a failure means for the call that met it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
-    /// Wait at least this long.
-    Wait(Duration),
-    /// Temporary trouble.
-    Backoff,
-    /// The authorisation is gone.
-    Reconnect,
-    /// Will never work, or not before an operator acts.
-    Permanent,
 }
 
 impl Problem {
@@ -107,8 +95,8 @@ impl Problem {
 
 /// Until the day is over where the day's limit was met, else a short pause.
 pub fn wait(words: &str, answer: &HttpResponse) -> Duration {
-    if let Some(seconds) = wire::retry_after_s(answer) {
-        return Duration::from_secs(seconds.min(u64::from(DAY_S)));
+    if let Some(wait) = outcome::wait(wire::retry_after_s(answer)) {
+        return wait;
     }
     if !words.to_lowercase().contains("day") {
         return PAUSE;
@@ -127,31 +115,11 @@ pub fn checked(
     answer: &Result<HttpResponse, TransportError>,
     asked: Asked,
 ) -> Result<Value, CallFailure> {
-    let answer = answer.as_ref().map_err(|_| CallFailure::Backoff {
-        reason: "LinkedIn could not be reached".into(),
-    })?;
-    if answer.is_success() {
-        return Ok(answer.json());
-    }
-    let Some(problem) = Problem::read(answer) else {
-        let reason = format!("HTTP {} without words of LinkedIn", answer.status);
-        return Err(match answer.status {
-            429 => CallFailure::RetryAfter {
-                wait: wait("", answer),
-                reason,
-            },
-            401 => CallFailure::Reconnect { reason },
-            _ => CallFailure::Backoff { reason },
-        });
+    let said = |answer: &HttpResponse| {
+        let problem = Problem::read(answer)?;
+        Some((problem.class(asked, answer), problem.reason))
     };
-    let class = problem.class(asked, answer);
-    let reason = problem.reason;
-    Err(match class {
-        Class::Wait(wait) => CallFailure::RetryAfter { wait, reason },
-        Class::Backoff => CallFailure::Backoff { reason },
-        Class::Reconnect => CallFailure::Reconnect { reason },
-        Class::Permanent => CallFailure::Permanent { reason },
-    })
+    outcome::checked("LinkedIn", answer, said, |answer| wait("", answer))
 }
 
 #[cfg(test)]

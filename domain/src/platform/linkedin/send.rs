@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::problem::{self, Asked, Class, Problem};
+use super::problem::{self, Asked, Problem};
 use super::{urn, versioned};
 use crate::platform::http::{HttpRequest, HttpResponse, TransportError};
-use crate::platform::{App, Credentials, Outbound, SendOutcome, wire};
+use crate::platform::{App, Credentials, Outbound, SendOutcome, outcome, wire};
 
 /// The call that comments on a post in the organization's name. Other threads are refused before
 /// anything is queued; LinkedIn refuses what is left of them.
@@ -23,45 +23,22 @@ pub fn request(app: &App, credentials: &Credentials, message: &Outbound) -> Http
 
 /// What the answer to [`request`] means.
 pub fn interpret(answer: &Result<HttpResponse, TransportError>) -> SendOutcome {
-    let answer = match answer {
-        Ok(answer) => answer,
-        Err(TransportError::NotSent) => {
-            return SendOutcome::Backoff {
-                reason: "LinkedIn could not be reached".into(),
-            };
+    outcome::of("LinkedIn", answer, |answer| {
+        if let Some(problem) = Problem::read(answer) {
+            let class = problem.class(Asked::Send, answer);
+            return Some(class.of_send(problem.reason));
         }
-        Err(TransportError::Unclear) => {
-            return SendOutcome::Unclear {
-                reason: "the connection broke before an answer".into(),
-            };
-        }
-    };
-    if let Some(problem) = Problem::read(answer) {
-        let class = problem.class(Asked::Send, answer);
-        let reason = problem.reason;
-        return match class {
-            Class::Wait(wait) => SendOutcome::RetryAfter { wait, reason },
-            Class::Backoff => SendOutcome::Backoff { reason },
-            Class::Reconnect => SendOutcome::Reconnect { reason },
-            Class::Permanent => SendOutcome::Permanent { reason },
-        };
-    }
-    let reason = format!("HTTP {} without words of LinkedIn", answer.status);
-    match answer.status {
-        200..=299 => match comment(answer) {
-            Some(platform_message_id) => SendOutcome::Sent {
+        match answer.status {
+            200..=299 => comment(answer).map(|platform_message_id| SendOutcome::Sent {
                 platform_message_id,
-            },
-            None => SendOutcome::Unclear { reason },
-        },
-        429 => SendOutcome::RetryAfter {
-            wait: problem::wait("", answer),
-            reason,
-        },
-        // 408 tells that somebody in between gave up waiting, not what happened behind.
-        400..=499 if answer.status != 408 => SendOutcome::Backoff { reason },
-        _ => SendOutcome::Unclear { reason },
-    }
+            }),
+            429 => Some(SendOutcome::RetryAfter {
+                wait: problem::wait("", answer),
+                reason: "HTTP 429 without words of LinkedIn".into(),
+            }),
+            _ => None,
+        }
+    })
 }
 
 /// The comment's URN, under which its echo will come: given whole, or put together.

@@ -36,9 +36,25 @@ pub fn comment(post: &str, id: &str) -> String {
     }
 }
 
-/// The two parts of `urn:li:like:(<who>,<what>)`.
+/// True for the URN of something that can be commented on.
+pub fn is_post(urn: &str) -> bool {
+    ["activity:", "share:", "ugcPost:"].iter().any(|kind| {
+        urn.strip_prefix("urn:li:")
+            .is_some_and(|it| it.starts_with(kind))
+    })
+}
+
+/// The post and the number in a comment's URN.
+pub fn of_comment(urn: &str) -> Option<(&str, &str)> {
+    let parts = urn.strip_prefix("urn:li:comment:(")?.strip_suffix(')')?;
+    parts.split_once(',')
+}
+
+/// The two parts of `urn:li:like:(<who>,<what>)`, or of the same with its newer name.
 pub fn like(urn: &str) -> Option<(String, String)> {
-    let parts = urn.strip_prefix("urn:li:like:(")?.strip_suffix(')')?;
+    let kinds = ["urn:li:like:(", "urn:li:reaction:("];
+    let parts = kinds.iter().find_map(|kind| urn.strip_prefix(kind))?;
+    let parts = parts.strip_suffix(')')?;
     let (who, what) = parts.split_once(',')?;
     (!who.is_empty() && !what.is_empty()).then(|| (who.to_owned(), normal(what)))
 }
@@ -54,6 +70,12 @@ pub fn of_post(thread: &str) -> Option<(&str, &str)> {
     let (organization, post) = thread.split_once('/')?;
     let is_urn = |urn: &str| urn.starts_with("urn:li:");
     (is_urn(organization) && is_urn(post)).then_some((organization, post))
+}
+
+/// The URN in a part of a path, which may be encoded.
+pub fn decoded(part: &str) -> Option<String> {
+    let (urn, _) = url::form_urlencoded::parse(part.as_bytes()).next()?;
+    urn.starts_with("urn:li:").then(|| normal(&urn))
 }
 
 /// A URN as a part of a path.
@@ -85,6 +107,11 @@ mod tests {
         let found = like("urn:li:like:(urn:li:person:B,urn:li:comment:(activity:1,2))");
         let what = "urn:li:comment:(urn:li:activity:1,2)";
         assert_eq!(found, Some(("urn:li:person:B".into(), what.into())));
+        let newer = like("urn:li:reaction:(urn:li:person:B,urn:li:activity:1)");
+        assert_eq!(
+            newer,
+            Some(("urn:li:person:B".into(), "urn:li:activity:1".into()))
+        );
         for odd in [
             "urn:li:like:(x)",
             "urn:li:like:(,x)",
@@ -93,6 +120,25 @@ mod tests {
         ] {
             assert_eq!(like(odd), None, "{odd}");
         }
+    }
+
+    #[test]
+    fn posts_and_what_is_under_them() {
+        for post in ["urn:li:activity:1", "urn:li:share:1", "urn:li:ugcPost:1"] {
+            assert!(is_post(post), "{post}");
+        }
+        assert!(!is_post("urn:li:comment:(urn:li:activity:1,2)"));
+        let comment = of_comment("urn:li:comment:(urn:li:activity:1,2)");
+        assert_eq!(comment, Some(("urn:li:activity:1", "2")));
+        assert_eq!(of_comment("urn:li:activity:1"), None);
+        let part = "urn%3Ali%3Acomment%3A%28activity%3A1%2C2%29";
+        let urn = "urn:li:comment:(urn:li:activity:1,2)";
+        assert_eq!(decoded(part).as_deref(), Some(urn));
+        assert_eq!(
+            decoded("urn:li:activity:1").as_deref(),
+            Some("urn:li:activity:1")
+        );
+        assert_eq!(decoded("comments"), None);
     }
 
     #[test]

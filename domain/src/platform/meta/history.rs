@@ -2,9 +2,10 @@
 //! Instagram's.
 //!
 //! Graph's message ids are the webhooks' ids, so both give the same facts. A list does not say
-//! which side is ours: the product knows, and where it cannot tell the sides apart the message
-//! stays unknown rather than turned around. User names are not taken for names: they change, and
-//! who has none yet is asked for by the profile.
+//! which side is ours: it is the account that it was fetched for, and where nobody says whose it is,
+//! the product may know by the looks of an id. Where sides cannot be told apart the message stays
+//! unknown rather than turned around. User names are not taken for names: they change, and who has
+//! none yet is asked for by the profile.
 
 use serde_json::{Value, json};
 
@@ -12,29 +13,53 @@ use super::time_ms;
 use crate::platform::fact::{ContentKind, Direction, Fact, FactKind, Media};
 use crate::platform::wire;
 
-/// The messages of a conversation, of several, or of a page of messages; `None` when the body is
-/// nothing of the kind.
-pub fn messages(body: &Value) -> Option<Vec<&Value>> {
-    if let Some(messages) = body["messages"]["data"].as_array() {
-        return Some(messages.iter().collect());
+/// Reads a page of messages or of conversations, one conversation, or one message; `None` when the
+/// body is nothing of the kind. `account` is whom it was fetched for, `is_person` tells the other
+/// side from ours where that is not said.
+pub fn read(
+    account: Option<&str>,
+    body: &Value,
+    is_person: impl Fn(&Value) -> bool,
+) -> Option<Vec<Fact>> {
+    let is_person = |party: &Value| match account {
+        Some(account) => wire::id(&party["id"]).as_deref() != Some(account),
+        None => is_person(party),
+    };
+    if let Some(list) = body["data"].as_array() {
+        let read = |item| one(item, &is_person).unwrap_or_else(|| vec![wire::unknown(None, item)]);
+        return Some(list.iter().flat_map(read).collect());
     }
-    let list = body["data"].as_array()?;
-    Some(
-        list.iter()
-            .flat_map(|item| messages(item).unwrap_or_else(|| vec![item]))
-            .collect(),
-    )
+    one(body, &is_person)
 }
 
-/// Reads one message. `is_person` tells the other side from ours.
-pub fn read(raw: &Value, is_person: impl Fn(&Value) -> bool) -> Fact {
-    message(raw, is_person).unwrap_or_else(|| wire::unknown(None, raw))
+/// Reads a conversation with what it holds, or a message.
+fn one(item: &Value, is_person: &impl Fn(&Value) -> bool) -> Option<Vec<Fact>> {
+    let read =
+        |raw, among| message(raw, among, is_person).unwrap_or_else(|| wire::unknown(None, raw));
+    if let Some(messages) = item["messages"]["data"].as_array() {
+        let among = wire::items(&item["participants"]["data"]);
+        return Some(messages.iter().map(|raw| read(raw, among)).collect());
+    }
+    if item["created_time"].is_null() {
+        // A thread by itself only says that something in it is new.
+        let is_thread = !item["updated_time"].is_null();
+        return is_thread.then(|| vec![wire::ignored(None, "thread", item)]);
+    }
+    Some(vec![read(item, &[])])
 }
 
-fn message(raw: &Value, is_person: impl Fn(&Value) -> bool) -> Option<Fact> {
+/// Reads one message. `among` are the members of its conversation, for messages that say who wrote
+/// them but not to whom.
+fn message(raw: &Value, among: &[Value], is_person: &impl Fn(&Value) -> bool) -> Option<Fact> {
     let mid = wire::id(&raw["id"])?;
-    let (from, to) = (&raw["from"], &raw["to"]["data"][0]);
-    let (from_id, to_id) = (wire::id(&from["id"])?, wire::id(&to["id"])?);
+    let from = &raw["from"];
+    let from_id = wire::id(&from["id"])?;
+    let other = |party: &&Value| wire::id(&party["id"]).is_some_and(|id| id != from_id);
+    let to = match &raw["to"]["data"][0] {
+        Value::Null => among.iter().find(other)?,
+        to => to,
+    };
+    let to_id = wire::id(&to["id"])?;
     let inbound = match (is_person(from), is_person(to)) {
         (true, false) => true,
         (false, true) => false,

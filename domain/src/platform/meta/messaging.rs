@@ -108,7 +108,8 @@ struct Item<'a> {
 
 impl<'a> Item<'a> {
     fn new(own_app: &'a str, page: Option<String>, entry_time: &Value, raw: &'a Value) -> Self {
-        let from = party(&raw["sender"]);
+        // A plugin names its guest in what they agreed to.
+        let from = party(&raw["sender"]).or_else(|| party(&raw["optin"]));
         let to = party(&raw["recipient"]);
         let echo = raw["message"]["is_echo"] == Value::Bool(true);
         let account = page.or_else(|| if echo { from.clone() } else { to.clone() });
@@ -149,6 +150,10 @@ impl<'a> Item<'a> {
         let facts = match found {
             Some(key) if self.account.is_some() && self.thread.is_some() => {
                 self.read_as(key, &self.raw[*key])
+            }
+            // Which app does what is the account's, of no thread in particular.
+            Some(key @ &"app_roles") if self.account.is_some() => {
+                Some(vec![self.handover(key, &self.raw[*key])])
             }
             _ => None,
         };

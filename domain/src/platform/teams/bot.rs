@@ -6,8 +6,14 @@
 use serde_json::Value;
 
 use super::graph;
-use crate::platform::fact::{ContentKind, Direction, Fact, FactKind};
+use crate::platform::fact::{ContentKind, Direction, Fact, FactKind, Media};
 use crate::platform::wire;
+
+/// The event that tells how far a person has read.
+const READ_RECEIPT: &str = "application/vnd.microsoft.readReceipt";
+
+/// A file somebody gives to a bot.
+const FILE: &str = "application/vnd.microsoft.teams.file.download.info";
 
 /// Reads one activity.
 pub fn read(activity: &Value) -> Vec<Fact> {
@@ -17,7 +23,12 @@ pub fn read(activity: &Value) -> Vec<Fact> {
         "messageDelete" => deleted(activity),
         "messageReaction" => reactions(activity),
         "conversationUpdate" | "installationUpdate" => Some(vec![updated(activity)]),
-        "typing" => Some(vec![wire::ignored(None, "typing", activity)]),
+        "typing" => Some(vec![typing(activity)]),
+        "event" if activity["name"] == READ_RECEIPT => read_receipt(activity),
+        "invoke" | "endOfConversation" => {
+            let kind = activity["type"].as_str().unwrap_or_default();
+            Some(vec![wire::ignored(None, kind, activity)])
+        }
         _ => None,
     };
     facts.unwrap_or_else(|| vec![wire::unknown(None, activity)])
@@ -43,11 +54,16 @@ fn message(activity: &Value, kind: FactKind) -> Option<Vec<Fact>> {
     let id = wire::id(&activity["id"])?;
     let mut fact = fact(activity, kind);
     let text = said(activity);
-    fact.content = Some(if text.is_empty() {
+    fact.media = wire::items(&activity["attachments"])
+        .iter()
+        .filter_map(medium)
+        .collect();
+    let first = fact.media.first().and_then(|medium| medium.kind);
+    fact.content = first.or(Some(if text.is_empty() {
         ContentKind::Unsupported
     } else {
         ContentKind::Text
-    });
+    }));
     fact.text = Some(text).filter(|text| !text.is_empty());
     fact.dedup.clone_from(&id);
     if kind == FactKind::MessageEdited {
@@ -73,6 +89,47 @@ fn said(activity: &Value) -> String {
         }
     }
     text.replace("&nbsp;", " ").trim().to_owned()
+}
+
+/// A file, or a picture, which is had with the bot's token only. The text's rich twin is neither.
+fn medium(attachment: &Value) -> Option<Media> {
+    let kind = attachment["contentType"].as_str().unwrap_or_default();
+    let content = &attachment["content"];
+    let mut medium = Media {
+        name: wire::filled(&attachment["name"]),
+        ..Media::default()
+    };
+    if kind == FILE {
+        medium.kind = Some(ContentKind::File);
+        medium.url = wire::filled(&content["downloadUrl"]);
+        medium.unique_id = wire::filled(&content["uniqueId"]);
+    } else if kind.starts_with("image/") {
+        medium.kind = Some(ContentKind::Image);
+        medium.url = wire::filled(&attachment["contentUrl"]);
+        medium.mime = Some(kind.to_owned()).filter(|mime| !mime.ends_with('*'));
+        medium.available = Some(false);
+    } else {
+        return None;
+    }
+    Some(medium)
+}
+
+fn typing(activity: &Value) -> Fact {
+    let mut fact = fact(activity, FactKind::TypingStarted);
+    fact.dedup = wire::content_digest(activity);
+    fact
+}
+
+/// Everything up to this message.
+fn read_receipt(activity: &Value) -> Option<Vec<Fact>> {
+    let last = wire::id(&activity["value"]["lastReadMessageId"])?;
+    let mut fact = fact(activity, FactKind::ReceiptRead);
+    let reader = fact.sender.as_deref().unwrap_or_default();
+    fact.dedup = wire::digest(&[reader, &last]);
+    // Ids are the moments messages were made at.
+    fact.watermark_ms = wire::time_ms(&activity["value"]["lastReadMessageId"]);
+    fact.target = Some(last);
+    Some(vec![fact])
 }
 
 fn deleted(activity: &Value) -> Option<Vec<Fact>> {

@@ -11,10 +11,7 @@ use serde_json::Value;
 
 use crate::platform::call::CallFailure;
 use crate::platform::http::{HttpRequest, HttpResponse, TransportError};
-use crate::platform::{App, Credentials, wire};
-
-/// The longest wait taken from an answer.
-const WAIT_S_MAX: u64 = 24 * 3600;
+use crate::platform::{App, Credentials, outcome, wire};
 
 /// A Graph address. The path's variable parts must be escaped already.
 pub fn url(app: &App, path: &str) -> String {
@@ -87,8 +84,7 @@ pub fn said(answer: &HttpResponse) -> Option<String> {
 
 /// How long Graph asks to stay away.
 pub fn wait(answer: &HttpResponse) -> Option<Duration> {
-    let seconds = wire::retry_after_s(answer).filter(|seconds| *seconds > 0)?;
-    Some(Duration::from_secs(seconds.min(WAIT_S_MAX)))
+    outcome::wait(wire::retry_after_s(answer))
 }
 
 /// What a 403 is about: the chat (somebody who is not in it), or the whole authorisation.

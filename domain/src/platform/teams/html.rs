@@ -227,6 +227,20 @@ fn entities(text: &str) -> String {
     decoded
 }
 
+/// The letters of Latin-1 from 160 on, by the names HTML has for them.
+const LATIN: [&str; 96] = [
+    "nbsp", "iexcl", "cent", "pound", "curren", "yen", "brvbar", "sect", "uml", "copy", "ordf",
+    "laquo", "not", "shy", "reg", "macr", "deg", "plusmn", "sup2", "sup3", "acute", "micro",
+    "para", "middot", "cedil", "sup1", "ordm", "raquo", "frac14", "frac12", "frac34", "iquest",
+    "Agrave", "Aacute", "Acirc", "Atilde", "Auml", "Aring", "AElig", "Ccedil", "Egrave", "Eacute",
+    "Ecirc", "Euml", "Igrave", "Iacute", "Icirc", "Iuml", "ETH", "Ntilde", "Ograve", "Oacute",
+    "Ocirc", "Otilde", "Ouml", "times", "Oslash", "Ugrave", "Uacute", "Ucirc", "Uuml", "Yacute",
+    "THORN", "szlig", "agrave", "aacute", "acirc", "atilde", "auml", "aring", "aelig", "ccedil",
+    "egrave", "eacute", "ecirc", "euml", "igrave", "iacute", "icirc", "iuml", "eth", "ntilde",
+    "ograve", "oacute", "ocirc", "otilde", "ouml", "divide", "oslash", "ugrave", "uacute", "ucirc",
+    "uuml", "yacute", "thorn", "yuml",
+];
+
 fn entity(name: &str) -> Option<char> {
     if let Some(number) = name.strip_prefix('#') {
         let number = match number.strip_prefix(['x', 'X']) {
@@ -235,13 +249,15 @@ fn entity(name: &str) -> Option<char> {
         };
         return char::from_u32(number).filter(|letter| *letter != '\0');
     }
+    if let Some(at) = LATIN.iter().position(|known| *known == name) {
+        return char::from_u32(160 + at as u32);
+    }
     Some(match name {
         "amp" => '&',
         "lt" => '<',
         "gt" => '>',
         "quot" => '"',
         "apos" => '\'',
-        "nbsp" => '\u{a0}',
         "ndash" => '–',
         "mdash" => '—',
         "hellip" => '…',
@@ -250,12 +266,27 @@ fn entity(name: &str) -> Option<char> {
         "ldquo" => '“',
         "rdquo" => '”',
         "euro" => '€',
-        "copy" => '©',
-        "reg" => '®',
+        "sbquo" => '‚',
+        "bdquo" => '„',
+        "lsaquo" => '‹',
+        "rsaquo" => '›',
         "trade" => '™',
-        "deg" => '°',
         "bull" => '•',
-        "times" => '×',
+        "larr" => '←',
+        "rarr" => '→',
+        "minus" => '−',
+        "ne" => '≠',
+        "le" => '≤',
+        "ge" => '≥',
+        "ensp" => '\u{2002}',
+        "emsp" => '\u{2003}',
+        "thinsp" => '\u{2009}',
+        "zwnj" => '\u{200c}',
+        "zwj" => '\u{200d}',
+        "OElig" => 'Œ',
+        "oelig" => 'œ',
+        "Scaron" => 'Š',
+        "scaron" => 'š',
         _ => return None,
     })
 }
@@ -334,6 +365,11 @@ mod tests {
     #[test]
     fn entities_once_and_odd_ones_stay() {
         reads("&amp;lt; &#60; &#x3C; &euro;", "&lt; < < €");
+        reads(
+            "caf&eacute; &Uuml;&szlig;&yuml; &iexcl;&laquo;",
+            "café Üßÿ ¡«",
+        );
+        reads("5&nbsp;&times;&nbsp;7&deg; &le; x", "5 × 7° ≤ x");
         reads(
             "&unknown; & &#xD800; &#0; &;",
             "&unknown; & &#xD800; &#0; &;",

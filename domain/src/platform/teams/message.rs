@@ -38,15 +38,22 @@ pub fn channel(team: &str, channel: &str, root: &str) -> Place {
     }
 }
 
-/// Reads one message. `account` is the person it was fetched for.
+/// Reads one message, and the replies that came with it. `account` is the person it was fetched for.
 pub fn read(app: &App, account: Option<&str>, message: &Value) -> Vec<Fact> {
-    let look = Look {
-        app,
-        account,
-        message,
+    let read = |message| {
+        let look = Look {
+            app,
+            account,
+            message,
+        };
+        look.read()
+            .unwrap_or_else(|| vec![wire::unknown(None, message)])
     };
-    look.read()
-        .unwrap_or_else(|| vec![wire::unknown(None, message)])
+    let replies = wire::items(&message["replies"]);
+    std::iter::once(message)
+        .chain(replies)
+        .flat_map(read)
+        .collect()
 }
 
 struct Look<'a> {
@@ -66,9 +73,9 @@ impl Look<'_> {
             return Some(vec![wire::ignored(None, kind, message)]);
         }
         if kind != "message" {
-            return message["eventDetail"]
-                .is_object()
-                .then(|| vec![self.happened(&id, &place)]);
+            let happened = matches!(kind, "systemEventMessage" | "chatEvent")
+                || message["eventDetail"].is_object();
+            return happened.then(|| vec![self.happened(&id, &place)]);
         }
         let deleted = graph::time_ms(&message["deletedDateTime"]);
         if deleted.is_some() || self.is_withheld() {

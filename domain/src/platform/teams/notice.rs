@@ -114,7 +114,7 @@ pub fn read(app: &App, item: &Value, tokens: &Value) -> Fact {
         return wire::unknown(Some(subscription), &without_word(item));
     };
     let kind = match item["changeType"].as_str() {
-        Some("deleted") => FactKind::MessageDeleted,
+        Some(change) if change.eq_ignore_ascii_case("deleted") => FactKind::MessageDeleted,
         _ => FactKind::ResourceChanged,
     };
     let mut fact = Fact::new(kind);
@@ -162,7 +162,12 @@ impl Named {
         let words = words(resource);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let part = graph::part;
-        match words[..] {
+        // Whose chats they are is the subscription's.
+        let words = match &words[..] {
+            ["me", rest @ ..] | ["users", _, rest @ ..] => rest,
+            all => all,
+        };
+        match *words {
             ["chats", chat, "messages", id] => Some(Self {
                 place: message::chat(chat),
                 id: id.to_owned(),

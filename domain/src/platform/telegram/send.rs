@@ -2,6 +2,8 @@
 //!
 //! Descriptions are not a contract of Telegram's, so they only refine what the code says.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::thread::Thread;
@@ -9,6 +11,9 @@ use super::{bot_id, method_url};
 use crate::platform::http::{HttpRequest, HttpResponse, TransportError};
 use crate::platform::{App, Credentials, Outbound, SendOutcome, outcome, wire};
 use crate::secret::Secret;
+
+/// Waits up to this long are about one chat: a group takes twenty messages a minute.
+pub(super) const OF_CHAT_MAX: Duration = Duration::from_secs(60);
 
 /// The token of the account's bot. The configured one goes first while it is the same bot's: after
 /// it was replaced, the one stored with the account is dead.

@@ -52,8 +52,16 @@ pub fn kind_of(update: &Value) -> Option<&'static str> {
         .find(|key| update[*key].is_object())
 }
 
-/// Reads one update, a list of them, or an answer to `getUpdates`.
+/// Reads one update, a list of them, or an answer to `getUpdates`; and a message by itself, as a send
+/// is answered with.
 pub fn read(bot: Option<&str>, body: &Value) -> Vec<Fact> {
+    let alone = [body, &body["result"]];
+    let alone = alone
+        .into_iter()
+        .find(|it| !it["message_id"].is_null() && it["chat"].is_object());
+    if let Some(message) = alone {
+        return read_one(bot, &json!({ "message": message }));
+    }
     match body.as_array().or_else(|| body["result"].as_array()) {
         Some(updates) => updates
             .iter()
@@ -177,6 +185,10 @@ impl Update<'_> {
         let removed = gone.filter_map(|reaction| one(FactKind::ReactionRemoved, reaction));
         let added = come.filter_map(|reaction| one(FactKind::ReactionAdded, reaction));
         let facts: Vec<Fact> = removed.chain(added).collect();
+        if facts.is_empty() && old == new {
+            let account = self.bot.map(str::to_owned);
+            return Some(vec![wire::ignored(account, "message_reaction", value)]);
+        }
         (!facts.is_empty()).then_some(facts)
     }
 

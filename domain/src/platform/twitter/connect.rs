@@ -4,14 +4,17 @@
 //! lives for 30 seconds. What comes after the identity is only done where an app-only token is
 //! configured, and never fails the connection: without webhooks the account is polled.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{party, token_call, url};
 use crate::platform::call::Tokens;
 use crate::platform::http::{HttpRequest, HttpResponse, TransportError};
+use crate::platform::outcome::{connecting, tokens, unexpected};
 use crate::platform::{App, ConnectError, ConnectFlow, ConnectStep, Connected, Grant, wire};
 use crate::secret::Secret;
 use crate::signature;
+
+const NAME: &str = "X";
 
 /// What the hub asks a person for.
 const SCOPES: &str = "tweet.read users.read dm.read dm.write offline.access";
@@ -57,15 +60,6 @@ fn configured(app: &App) -> Result<(), ConnectError> {
     Ok(())
 }
 
-/// The tokens in an answer of the token endpoint.
-pub fn tokens(body: &Value) -> Option<Tokens> {
-    Some(Tokens {
-        access_token: Secret::new(wire::filled(&body["access_token"])?),
-        refresh_token: wire::filled(&body["refresh_token"]).map(Secret::new),
-        expires_in_s: wire::count(&body["expires_in"]),
-    })
-}
-
 /// The conversation with X, in the state between two calls.
 pub struct Flow {
     app: App,
@@ -108,7 +102,7 @@ impl ConnectFlow for Flow {
             (Step::Identity(tokens), Some(answer)) => self.identified(tokens, &answer),
             (Step::Webhooks(account), Some(answer)) => Ok(self.register(account, &answer)),
             (Step::Registered(account), Some(answer)) => Ok(
-                match success(&answer).map(|body| wire::id(&body["data"]["id"])) {
+                match connecting(NAME, &answer).map(|body| wire::id(&body["data"]["id"])) {
                     Ok(Some(webhook)) => self.subscribe(account, webhook, 0),
                     _ => ConnectStep::Done(account),
                 },
@@ -156,7 +150,7 @@ impl Flow {
     }
 
     fn who(&mut self, answer: &Answer) -> Next {
-        let tokens = tokens(&success(answer)?).ok_or_else(unexpected)?;
+        let tokens = tokens(&connecting(NAME, answer)?).ok_or_else(|| unexpected(NAME))?;
         let url = url(&self.app, "users/me?user.fields=username,name");
         let call = HttpRequest::get(url).bearer(tokens.access_token.expose());
         self.step = Step::Identity(tokens);
@@ -164,9 +158,9 @@ impl Flow {
     }
 
     fn identified(&mut self, tokens: Tokens, answer: &Answer) -> Next {
-        let body = success(answer)?;
+        let body = connecting(NAME, answer)?;
         let user = &body["data"];
-        let id = wire::id(&user["id"]).ok_or_else(unexpected)?;
+        let id = wire::id(&user["id"]).ok_or_else(|| unexpected(NAME))?;
         let account = Connected {
             username: wire::filled(&user["username"])
                 .or_else(|| party::name(user))
@@ -187,7 +181,7 @@ impl Flow {
 
     /// The app's webhook is registered once, and X then asks the hub to prove its address.
     fn register(&mut self, account: Connected, answer: &Answer) -> ConnectStep {
-        let Ok(list) = success(answer) else {
+        let Ok(list) = connecting(NAME, answer) else {
             return ConnectStep::Done(account);
         };
         let ours = wire::items(&list["data"])
@@ -224,24 +218,10 @@ impl Flow {
     }
 }
 
-/// The body of a success. X's own words are for developers and stay here.
-fn success(answer: &Answer) -> Result<Value, ConnectError> {
-    match answer {
-        Ok(answer) if answer.is_success() => Ok(answer.json()),
-        Ok(answer) if (400..500).contains(&answer.status) => Err(ConnectError(format!(
-            "X refused the login (HTTP {}). Please try again.",
-            answer.status
-        ))),
-        _ => Err(unexpected()),
-    }
-}
-
-fn unexpected() -> ConnectError {
-    ConnectError("X did not answer as expected. Please try again.".into())
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     fn app() -> App {

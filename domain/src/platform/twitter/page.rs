@@ -1,7 +1,8 @@
 //! What is fetched: pages of `GET /2/dm_events` and single events.
 //!
-//! Such a body does not say whose it is: the account is the one it was fetched for. `errors` beside
-//! `data` are expansions X could not make, not a failure.
+//! Such a body does not say whose it is: the account is the one it was fetched for. Where nobody says
+//! that, everything counts as received, in no direction. `errors` beside `data` are expansions X could
+//! not make, not a failure.
 
 use chrono::DateTime;
 use serde_json::Value;
@@ -31,33 +32,30 @@ struct Page<'a> {
 
 impl Page<'_> {
     fn event(&self, event: &Value) -> Fact {
-        let read = self
-            .account
-            .and_then(|account| match event["event_type"].as_str() {
-                Some("MessageCreate") => self.message(account, event),
-                Some("ParticipantsJoin" | "ParticipantsLeave") => self.members(account, event),
-                _ => None,
-            });
+        let read = match event["event_type"].as_str() {
+            Some("MessageCreate") => self.message(event),
+            Some("ParticipantsJoin" | "ParticipantsLeave") => self.members(event),
+            _ => None,
+        };
         read.unwrap_or_else(|| wire::unknown(self.account.map(str::to_owned), event))
     }
 
-    fn message(&self, account: &str, event: &Value) -> Option<Fact> {
+    fn message(&self, event: &Value) -> Option<Fact> {
         let sender = wire::id(&event["sender_id"])?;
         let id = wire::id(&event["id"])?;
-        let outbound = sender == account;
+        let outbound = self.account == Some(sender.as_str());
         let mut fact = Fact::new(if outbound {
             FactKind::MessageEchoed
         } else {
             FactKind::MessageReceived
         });
-        fact.account = Some(account.to_owned());
-        party::converse(&mut fact, account, &wire::id(&event["dm_conversation_id"])?);
+        self.place(&mut fact, event)?;
         if outbound {
             fact.thread_name = fact.thread.as_deref().and_then(|them| self.name(them));
         } else {
             fact.sender_name = self.name(&sender);
         }
-        fact.direction = Some(match outbound {
+        fact.direction = self.account.map(|_| match outbound {
             true => Direction::Outbound,
             false => Direction::Inbound,
         });
@@ -70,16 +68,24 @@ impl Page<'_> {
     }
 
     /// Somebody came into a group or left it.
-    fn members(&self, account: &str, event: &Value) -> Option<Fact> {
+    fn members(&self, event: &Value) -> Option<Fact> {
         let mut fact = Fact::new(FactKind::ConversationUpdated);
-        fact.account = Some(account.to_owned());
-        party::converse(&mut fact, account, &wire::id(&event["dm_conversation_id"])?);
+        self.place(&mut fact, event)?;
         fact.dedup = wire::id(&event["id"])?;
         fact.sender = wire::id(&event["sender_id"]);
         fact.ts_ms = time_ms(&event["created_at"]);
         wire::keep_raw(&mut fact.detail, "event", &event["event_type"]);
         wire::keep_raw(&mut fact.detail, "participants", &event["participant_ids"]);
         Some(fact)
+    }
+
+    fn place(&self, fact: &mut Fact, event: &Value) -> Option<()> {
+        fact.account = self.account.map(str::to_owned);
+        let conversation = wire::id(&event["dm_conversation_id"])?;
+        party::converse(fact, self.account.unwrap_or_default(), &conversation);
+        // Which of two is the other one depends on whose it is.
+        fact.thread = fact.thread.take().filter(|_| self.account.is_some());
+        Some(())
     }
 
     fn name(&self, user: &str) -> Option<String> {

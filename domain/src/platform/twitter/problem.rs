@@ -11,7 +11,8 @@ use serde_json::Value;
 
 use crate::platform::call::CallFailure;
 use crate::platform::http::{HttpResponse, TransportError};
-use crate::platform::wire;
+pub use crate::platform::outcome::Class;
+use crate::platform::{outcome, wire};
 
 /// The length of X's windows: how long to stay away when nothing says how long.
 const WINDOW: Duration = Duration::from_secs(15 * 60);
@@ -40,19 +41,6 @@ pub struct Problem {
     words: String,
     /// For operators: status and X's words, without tokens.
     pub reason: String,
-}
-
-/// What a failure means for the call that met it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
-    /// Wait at least this long.
-    Wait(Duration),
-    /// Temporary trouble.
-    Backoff,
-    /// The authorisation is gone.
-    Reconnect,
-    /// Will never work, or not before an operator acts.
-    Permanent,
 }
 
 impl Problem {
@@ -149,8 +137,8 @@ impl Problem {
 /// How long X asks to stay away: until the window's end by its own clock. Where calls are left in
 /// the window it was another limit (of the day, of the app), which no header of it names.
 pub fn wait(answer: &HttpResponse) -> Duration {
-    if let Some(seconds) = wire::retry_after_s(answer) {
-        return Duration::from_secs(seconds.min(WAIT_S_MAX));
+    if let Some(wait) = outcome::wait(wire::retry_after_s(answer)) {
+        return wait;
     }
     let number = |name: &str| answer.header(name)?.trim().parse::<i64>().ok();
     let now = answer
@@ -173,31 +161,11 @@ pub fn checked(
     answer: &Result<HttpResponse, TransportError>,
     asked: Asked,
 ) -> Result<Value, CallFailure> {
-    let answer = answer.as_ref().map_err(|_| CallFailure::Backoff {
-        reason: "X could not be reached".into(),
-    })?;
-    if answer.is_success() {
-        return Ok(answer.json());
-    }
-    let Some(problem) = Problem::read(answer) else {
-        let reason = format!("HTTP {} without words of X", answer.status);
-        return Err(match answer.status {
-            429 => CallFailure::RetryAfter {
-                wait: wait(answer),
-                reason,
-            },
-            401 => CallFailure::Reconnect { reason },
-            _ => CallFailure::Backoff { reason },
-        });
+    let said = |answer: &HttpResponse| {
+        let problem = Problem::read(answer)?;
+        Some((problem.class(asked, answer), problem.reason))
     };
-    let class = problem.class(asked, answer);
-    let reason = problem.reason;
-    Err(match class {
-        Class::Wait(wait) => CallFailure::RetryAfter { wait, reason },
-        Class::Backoff => CallFailure::Backoff { reason },
-        Class::Reconnect => CallFailure::Reconnect { reason },
-        Class::Permanent => CallFailure::Permanent { reason },
-    })
+    outcome::checked("X", answer, said, wait)
 }
 
 #[cfg(test)]

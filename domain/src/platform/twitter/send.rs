@@ -3,10 +3,10 @@
 use serde_json::json;
 
 use super::party::GROUP;
-use super::problem::{Asked, Class, Problem};
+use super::problem::{Asked, Problem};
 use super::{problem, url};
 use crate::platform::http::{HttpRequest, HttpResponse, TransportError};
-use crate::platform::{App, Credentials, Outbound, SendOutcome, wire};
+use crate::platform::{App, Credentials, Outbound, SendOutcome, outcome, wire};
 
 /// The call that sends a text to a user or into a group. The text goes as it is: X escapes it itself.
 pub fn request(app: &App, credentials: &Credentials, message: &Outbound) -> HttpRequest {
@@ -23,45 +23,25 @@ pub fn request(app: &App, credentials: &Credentials, message: &Outbound) -> Http
 
 /// What the answer to [`request`] means.
 pub fn interpret(answer: &Result<HttpResponse, TransportError>) -> SendOutcome {
-    let answer = match answer {
-        Ok(answer) => answer,
-        Err(TransportError::NotSent) => {
-            return SendOutcome::Backoff {
-                reason: "X could not be reached".into(),
-            };
+    outcome::of("X", answer, |answer| {
+        if let Some(problem) = Problem::read(answer) {
+            let class = problem.class(Asked::Api, answer);
+            return Some(class.of_send(problem.reason));
         }
-        Err(TransportError::Unclear) => {
-            return SendOutcome::Unclear {
-                reason: "the connection broke before an answer".into(),
-            };
+        match answer.status {
+            200..=299 => {
+                let id = wire::id(&answer.json()["data"]["dm_event_id"]);
+                id.map(|platform_message_id| SendOutcome::Sent {
+                    platform_message_id,
+                })
+            }
+            429 => Some(SendOutcome::RetryAfter {
+                wait: problem::wait(answer),
+                reason: "HTTP 429 without words of X".into(),
+            }),
+            _ => None,
         }
-    };
-    if let Some(problem) = Problem::read(answer) {
-        let class = problem.class(Asked::Api, answer);
-        let reason = problem.reason;
-        return match class {
-            Class::Wait(wait) => SendOutcome::RetryAfter { wait, reason },
-            Class::Backoff => SendOutcome::Backoff { reason },
-            Class::Reconnect => SendOutcome::Reconnect { reason },
-            Class::Permanent => SendOutcome::Permanent { reason },
-        };
-    }
-    let reason = format!("HTTP {} without words of X", answer.status);
-    match answer.status {
-        200..=299 => match wire::id(&answer.json()["data"]["dm_event_id"]) {
-            Some(platform_message_id) => SendOutcome::Sent {
-                platform_message_id,
-            },
-            None => SendOutcome::Unclear { reason },
-        },
-        429 => SendOutcome::RetryAfter {
-            wait: problem::wait(answer),
-            reason,
-        },
-        // 408 tells that somebody in between gave up waiting, not what happened behind.
-        400..=499 if answer.status != 408 => SendOutcome::Backoff { reason },
-        _ => SendOutcome::Unclear { reason },
-    }
+    })
 }
 
 #[cfg(test)]

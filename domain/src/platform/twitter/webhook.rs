@@ -29,7 +29,7 @@ const PUBLIC_PREFIXES: [&str; 8] = [
 /// own sends and our own permission from other apps'; empty when not configured.
 pub fn read(own_app: &str, account: Option<&str>, body: &Value) -> Vec<Fact> {
     let data = &body["data"];
-    if data.is_object() && data["event_type"].is_string() && !data["payload"].is_null() {
+    if data["event_type"].is_string() && data.get("payload").is_some() {
         return activity(own_app, account, data);
     }
     let is_page = data.is_array() || data.is_object() || body["meta"].is_object();
@@ -270,7 +270,8 @@ impl Envelope<'_> {
         } else {
             Direction::Inbound
         });
-        fact.ts_ms = wire::time_ms(&item["created_timestamp"]);
+        let made_ms = || party::made_ms(&wire::id(&item["id"])?);
+        fact.ts_ms = wire::time_ms(&item["created_timestamp"]).or_else(made_ms);
         fact
     }
 }

@@ -27,7 +27,7 @@ impl Person {
         Self {
             user: wire::id(&of[user]),
             parent: wire::id(&of[parent]),
-            phone: wire::id(&of[phone]),
+            phone: phone_of(&of[phone]),
         }
     }
 
@@ -113,6 +113,16 @@ impl People {
             phone: or(&person.phone, |it| &it.phone),
         }
     }
+}
+
+/// A phone number as it names a conversation: digits alone, however it is written. What has letters
+/// in it (a user id, a group) is no number and stays as it is.
+pub fn phone_of(value: &Value) -> Option<String> {
+    let said = wire::id(value)?;
+    let is_number = |letter: char| letter.is_ascii_digit() || "+ -()".contains(letter);
+    let digits = || said.chars().filter(char::is_ascii_digit).collect();
+    let number: Option<String> = said.chars().all(is_number).then(digits);
+    number.filter(|it| !it.is_empty()).or(Some(said))
 }
 
 /// The sender of a message: said in it, or else the only contact beside it.

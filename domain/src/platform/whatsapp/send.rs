@@ -14,6 +14,9 @@ use crate::platform::{App, Credentials, Outbound, SendOutcome, wire};
 /// A steady stream to one person may have a message every six seconds.
 const PAIR_WAIT: Duration = Duration::from_secs(6);
 
+/// Waits shorter than this are about one person: those of an account are whole minutes and hours.
+pub const OF_ACCOUNT_MIN: Duration = Duration::from_secs(60);
+
 /// The account is throttled for its quality: this takes hours.
 const QUALITY_WAIT: Duration = Duration::from_secs(3600);
 

@@ -4,15 +4,15 @@
 //! several messages, statuses and errors side by side. The phone number a change is about is in its
 //! metadata; changes about the whole business account have none and name that account.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::message::{Direction, Message};
-use super::person::{People, Person};
+use super::person::{People, Person, phone_of};
 use super::status;
 use crate::platform::fact::{Fact, FactKind};
 use crate::platform::wire;
 
-/// Reads a webhook envelope, or one change of it.
+/// Reads a webhook envelope, one change of it, or what a change says.
 pub fn read(body: &Value) -> Vec<Fact> {
     let object = body["object"].as_str();
     match body["entry"].as_array() {
@@ -29,6 +29,13 @@ pub fn read(body: &Value) -> Vec<Fact> {
             let mut people = People::default();
             meet_change(&mut people, &body["value"]);
             Change::new(&people, &Value::Null, body).read()
+        }
+        // What a change says, without its name.
+        None if body["metadata"].is_object() => {
+            let change = json!({ "value": body });
+            let mut people = People::default();
+            meet_change(&mut people, body);
+            Change::new(&people, &Value::Null, &change).read()
         }
         None => vec![wire::unknown(None, body)],
     }
@@ -231,7 +238,7 @@ impl<'a> Change<'a> {
                 let said = Person {
                     user: Some(user).filter(|id| !id.is_empty()),
                     parent: None,
-                    phone: wire::id(&raw["wa_id"]),
+                    phone: phone_of(&raw["wa_id"]),
                 };
                 let mut fact = self.of_person(kind(raw), said);
                 fact.ts_ms = wire::time_ms(&raw["timestamp"]);
@@ -248,7 +255,7 @@ impl<'a> Change<'a> {
 
     fn handover(&self) -> Fact {
         let said = Person {
-            phone: wire::id(&self.value["sender"]["phone_number"]),
+            phone: phone_of(&self.value["sender"]["phone_number"]),
             user: wire::id(&self.value["sender"]["user_id"]),
             parent: None,
         };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{HANG, Messenger, NAME};
+use super::{Messenger, NAME};
 use crate::call::{Call, text};
 use crate::faults::{Fault, Op};
 use crate::ledger::{Sent, now};
@@ -60,7 +60,7 @@ impl Messenger {
                 status,
                 retry_after_s,
             }) => graph::refuse(Product::Messenger, &draft.page, status, retry_after_s),
-            Some(Fault::Hang) => call.leave_unanswered(HANG).await,
+            Some(Fault::Hang) => call.leave_unanswered(graph::HANG).await,
             Some(Fault::AcceptNoReply) => {
                 self.accept(draft, ECHO_AFTER_SILENCE);
                 call.leave_unanswered(SILENCE).await

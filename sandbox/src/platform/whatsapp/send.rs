@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Cloud, HANG, NAME, Person, now_s};
+use super::{Cloud, NAME, Person, now_s};
 use crate::call::Call;
 use crate::faults::{Fault, Op};
 use crate::ledger::{Sent, now};
@@ -54,7 +54,7 @@ impl Cloud {
                 status,
                 retry_after_s,
             }) => graph::refuse(Product::Whatsapp, &draft.number, status, retry_after_s),
-            Some(Fault::Hang) => call.leave_unanswered(HANG).await,
+            Some(Fault::Hang) => call.leave_unanswered(graph::HANG).await,
             Some(Fault::AcceptNoReply) => {
                 self.accept(draft, STATUS_AFTER_SILENCE);
                 call.leave_unanswered(SILENCE).await

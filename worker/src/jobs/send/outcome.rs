@@ -61,7 +61,9 @@ impl Turn<'_> {
             }
             SendOutcome::RetryAfter { wait, reason } => {
                 // Whoever it was said to, it is about the account: its other conversations wait too.
-                self.context.pause(self.owner, wait).await?;
+                if self.is_session || !self.adapter.is_about_thread(wait) {
+                    self.context.pause(self.owner, wait).await?;
+                }
                 let delay = retry::delay_at_least(policy, attempt, wait, entropy());
                 (FailureClass::RateLimited, delay, reason)
             }
