@@ -51,9 +51,8 @@ async function control(method, path, body) {
 const customer = (text, more = {}) => control('POST', 'incoming', {
   platform: 'telegram', account: BOT, from: { id: 990_001, name: 'Mira of the browser' }, text, ...more });
 
-const profile = process.env.CHROMIUM || '/usr/bin/chromium';
 const browser = await chromium.launch({
-  executablePath: profile,
+  executablePath: process.env.CHROMIUM,
   args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
     '--disable-component-update', '--disable-sync'],
 });
@@ -120,14 +119,15 @@ async function client() {
   });
   await check('a short password is refused in a sentence, a longer one lands on the dashboard, live', async () => {
     await page.goto(`${home}/register`);
-    await page.fill('[name=email]', 'browser@hub.local');
+    const email = `browser-${Date.now()}@hub.local`;
+    await page.fill('[name=email]', email);
     await page.fill('[name=password]', 'seven77');
     await press('Register');
     await shows('[role=alert]', 'at least 8 characters');
     await page.fill('[name=password]', 'eight888');
     await press('Register');
     await at('/dashboard');
-    await shows('#email', 'browser@hub.local');
+    await shows('#email', email);
     await shows('#live', 'Live');
   });
   await connecting();
@@ -230,14 +230,13 @@ async function inbox() {
     same('how often', await count('.message .text', 'Three left.'), 1);
     same('bad times', await count('.message', 'Invalid Date'), 0);
   });
-  await check('a picture is loaded by the browser itself', async () => {
+  await check('a picture is shown as it comes, and after a reload', async () => {
+    const loaded = () => page.waitForFunction(() => document.querySelector('.message img')?.naturalWidth > 0);
     await control('PUT', 'media/browser.png', PICTURE);
     await customer('', { media: { kind: 'image', name: 'browser.png' } });
-    await page.waitForTimeout(1500);
+    await loaded();
     await page.reload();
-    const picture = page.locator('.message img').first();
-    await picture.waitFor();
-    await page.waitForFunction(() => document.querySelector('.message img').naturalWidth > 0);
+    await loaded();
   });
   await check('a deep address is loaded afresh: session, e-mail, thread and live are there', async () => {
     const address = new URL(page.url()).pathname;

@@ -157,11 +157,13 @@ async fn story(mut apart: Apart) {
     let there: User = user.at(&second);
     let mut door = Door::plain(&second, &there).await;
     first.incoming(&page, "801", "hello").await.expect(200);
-    let events = door.exactly(3, Duration::from_millis(700)).await;
+    // The fourth has the customer's name, which Facebook is asked for.
+    let events = door.exactly(4, Duration::from_millis(700)).await;
     let names: Vec<&str> = events.iter().map(|(name, _)| name.as_str()).collect();
+    let renamed = "conversation_update";
     assert_eq!(
         names,
-        ["new_message", "unread_count_update", "conversation_update"]
+        ["new_message", "unread_count_update", "conversation_update", renamed]
     );
     let conversation = there.conversation(1).await;
     let id = conversation["id"].as_str().expect("an id");
