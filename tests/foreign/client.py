@@ -59,7 +59,7 @@ def build(name, base=""):
 
 
 def browse(scene, stage, page):
-    """Plays a scene; its lines are checks of ours."""
+    """Plays a scene; each line it says is a check."""
     given = {"hub": stage.hub, "sandbox": stage.sandbox, "page": page,
              "screens": os.path.join(os.environ["CERTIFY_HOME"], "screens")}
     script = pathlib.Path(__file__).with_name("browser.mjs")
@@ -68,7 +68,7 @@ def browse(scene, stage, page):
     timer.start()
     for line in played.stdout:
         what, differs = json.loads(line)
-        with check(f"client: {what}"):
+        with check(what):
             if differs:
                 raise Differs(differs)
     timer.cancel()
