@@ -163,7 +163,12 @@ async fn story(mut apart: Apart) {
     let renamed = "conversation_update";
     assert_eq!(
         names,
-        ["new_message", "unread_count_update", "conversation_update", renamed]
+        [
+            "new_message",
+            "unread_count_update",
+            "conversation_update",
+            renamed
+        ]
     );
     let conversation = there.conversation(1).await;
     let id = conversation["id"].as_str().expect("an id");

@@ -57,7 +57,12 @@ async fn a_message_comes_in_and_an_answer_goes_out() {
         let renamed = "conversation_update";
         assert_eq!(
             names,
-            ["new_message", "unread_count_update", "conversation_update", renamed]
+            [
+                "new_message",
+                "unread_count_update",
+                "conversation_update",
+                renamed
+            ]
         );
         assert_eq!(events[0].1["message"]["content"], "1 < 2 & \"Grüße\" ☕");
         assert_eq!(events[0].1["message"]["conversationId"], json!(id));
