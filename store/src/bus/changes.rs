@@ -40,8 +40,6 @@ pub fn changes(recorded: &Recorded) -> Option<Change> {
             within(at.user, at.conversation, what)
         }
         Event::MessageEdited(it) => within(it.user, it.conversation, vec![What::Conversation]),
-        // Until then the conversation is called by the platform's id of the person.
-        Event::ContactNamed(it) => within(it.user, it.conversation, vec![What::Conversation]),
         Event::MessageDeleted(it) => {
             let what = vec![What::UnreadCounts, What::Conversation];
             within(it.user, it.conversation, what)
@@ -99,6 +97,9 @@ pub fn changes(recorded: &Recorded) -> Option<Change> {
         | Event::AccountPolled(_)
         | Event::ConnectFailed(_)
         | Event::AccountNoted(_)
+        // Told with the conversation's next change: the name follows the first message so closely
+        // that clients would see the conversation come twice.
+        | Event::ContactNamed(_)
         | Event::MediaAnnounced(_)
         // Clients show a message without a medium until there is one.
         | Event::MediaUnavailable(_)
@@ -130,8 +131,7 @@ mod tests {
     use chrono::DateTime;
     use hub_domain::envelope::Meta;
     use hub_domain::event::{
-        ContactNamed, ConversationRead, MessageRead, ReceiptReceived, Sealed, SendAttempted,
-        SendFailed,
+        ConversationRead, MessageRead, ReceiptReceived, SendAttempted, SendFailed,
     };
     use hub_domain::id::{MessageId, Place, Shard, StreamId};
     use uuid::Uuid;
@@ -179,16 +179,6 @@ mod tests {
         );
         let all = ConversationRead { user, conversation };
         assert_eq!(what(all).unwrap(), counts_and_conversation);
-    }
-
-    #[test]
-    fn a_name_that_comes_after_the_message_is_told() {
-        let named = ContactNamed {
-            user: USER,
-            conversation: CONVERSATION,
-            name: Sealed("h1.name".to_owned()),
-        };
-        assert_eq!(what(named).unwrap(), [What::Conversation]);
     }
 
     #[test]
