@@ -67,16 +67,17 @@ pub fn verify_access(settings: &AuthSettings, token: &str) -> Result<Claims, Tok
     verify(&settings.jwt_secret, token)
 }
 
-/// Who an access token belongs to: checks it, and that its owner was not erased since. That costs a
-/// question to the database now and then; what a token says does not change when its owner goes.
+/// Who an access token belongs to: checks it, and that there is such a user, who was not erased since.
+/// That costs a question to the database now and then; what a token says does not change when its
+/// owner goes, or when the database is another one.
 ///
 /// When the database does not answer, the token alone decides: whatever is done with it next asks
 /// the same database.
 pub async fn identify(api: &Api, token: &str) -> Result<Claims, TokenError> {
     let claims = verify_access(&api.settings().auth, token)?;
-    match api.store().vault().is_erased(claims.user).await {
-        Ok(true) => Err(TokenError::Invalid),
-        Ok(false) => Ok(claims),
+    match api.store().vault().is_there(claims.user).await {
+        Ok(true) => Ok(claims),
+        Ok(false) => Err(TokenError::Invalid),
         Err(error) => {
             tracing::warn!(
                 error = chain(&error),

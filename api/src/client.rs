@@ -253,14 +253,15 @@ fn looks_like_a_hash(text: &str) -> bool {
 }
 
 /// What a page of the client may do. Telegram's login widget is a script from there that calls back
-/// by evaluating a text, and a frame; platforms host pictures and media anywhere. `ws:` and `wss:`
-/// are spelled out because some browsers do not count them to `'self'`. Nothing upgrades a plain
+/// by evaluating a text, and a frame; platforms host pictures and media anywhere, and media of
+/// messages are at the hub's public address, which need not be the one the page was opened at. `ws:`
+/// and `wss:` are spelled out because some browsers do not count them to `'self'`. Nothing upgrades a plain
 /// HTTP installation.
 fn policy(api: &str) -> String {
     format!(
         "default-src 'self'; script-src 'self' 'unsafe-eval' https://telegram.org; \
-         style-src 'self' 'unsafe-inline'; img-src 'self' https: data: blob:; \
-         media-src 'self' https: data: blob:; font-src 'self' data:; \
+         style-src 'self' 'unsafe-inline'; img-src 'self' {api} https: data: blob:; \
+         media-src 'self' {api} https: data: blob:; font-src 'self' data:; \
          connect-src 'self' {api} ws: wss:; \
          frame-src https://telegram.org https://oauth.telegram.org; frame-ancestors 'none'; \
          object-src 'none'; base-uri 'self'; form-action 'self'"

@@ -8,14 +8,17 @@
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
-use chrono::{DateTime, Utc};
-use hub_domain::id::{ObjectId, UserId};
+use chrono::{DateTime, TimeDelta, Utc};
+use hub_domain::id::{MessageId, ObjectId, UserId, object_id};
 use hub_domain::projection::inbox::File;
 use hub_domain::secret::Secret;
 use hub_store::entity::message;
 
 /// Expiry falls on multiples of this many seconds.
 const STEP_S: i64 = 3600;
+
+/// How long after a message came its media may still be on their way. Later it is shown without.
+const AHEAD: TimeDelta = TimeDelta::minutes(1);
 
 /// Makes and checks addresses of media.
 pub struct Links {
@@ -76,9 +79,16 @@ fn signed(owner: UserId, object: ObjectId, expires: i64) -> Vec<u8> {
     [owner, object, expires.to_be_bytes().as_slice()].concat()
 }
 
-/// The object that a client is shown of a message: the first that the hub has.
-pub fn shown(row: &message::Model) -> Option<ObjectId> {
+/// The object that a client is shown of a message: the first that the hub has, or, of a message that
+/// has just come, the first that is being fetched. Clients are told of a message once and do not ask
+/// again, so they get its address ahead; whoever loads it waits for the bytes.
+pub fn shown(row: &message::Model, now: DateTime<Utc>) -> Option<ObjectId> {
     let files: Vec<File> = serde_json::from_value(row.files.clone()).ok()?;
+    let is_fresh = now.signed_duration_since(row.created_at) < AHEAD;
+    let came = matches!(row.state.as_str(), "received" | "observed");
+    if files.is_empty() && is_fresh && came {
+        return Some(object_id(MessageId(row.id), 0));
+    }
     files.into_iter().find_map(|it| Some(it.stored?.object))
 }
 

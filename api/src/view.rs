@@ -100,8 +100,8 @@ pub fn message(
     })
 }
 
-/// Where a browser can load what came with the message, once the hub has it and until it is erased.
-/// Never the platform's address or id of it.
+/// Where a browser can load what came with the message, until it is erased. Never the platform's
+/// address or id of it.
 fn media_url(
     row: &message::Model,
     conversation: &conversation::Model,
@@ -112,8 +112,8 @@ fn media_url(
     if matches!(keys.key(row.media.as_deref()?), Ok(None)) {
         return None;
     }
-    let owner = UserId(conversation.user_id);
-    Some(links.url(owner, media::shown(row)?, Utc::now()))
+    let (owner, now) = (UserId(conversation.user_id), Utc::now());
+    Some(links.url(owner, media::shown(row, now)?, now))
 }
 
 /// True when the hub user has read this incoming message, by a mark on it or on its conversation.

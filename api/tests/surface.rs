@@ -3,6 +3,8 @@
 
 #[path = "surface/access.rs"]
 mod access;
+#[path = "surface/ahead.rs"]
+mod ahead;
 #[path = "surface/around.rs"]
 mod around;
 #[path = "surface/bodies.rs"]

@@ -256,6 +256,11 @@ async fn front_page() -> Html<&'static str> {
 
 const FRONT_PAGE: &str = r#"<!doctype html>
 <meta charset="utf-8"><title>Hub sandbox</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>
+body { font: 15px/1.5 system-ui, sans-serif; margin: 1.5rem auto; padding: 0 1rem; max-width: 84rem; color: #1c2220; }
+pre { font-size: 12.5px; overflow-x: auto; padding: 1rem; background: #f4f4f2; border-radius: 8px; }
+</style>
 <h1>Hub sandbox</h1>
 <p>This server plays the platforms' side of the wire: Facebook Messenger, Instagram and WhatsApp under
 <code>/v26.0/…</code>, the Telegram Bot API under <code>/bot&lt;token&gt;/…</code>, X under <code>/2/…</code>, LinkedIn under
@@ -265,7 +270,7 @@ pages under <code>/&lt;tenant&gt;/oauth2/v2.0/…</code>. Nothing here reaches t
 <pre>
 POST   /control/incoming  {"platform","account","from":{"id","name"},"text","picture"?,"repeat"?,
                            "media":{"kind","name","url"?}?}                            a customer writes
-PUT    /control/media/&lt;name&gt;  (bytes)                                                 what "media" may name
+PUT    /control/media/&lt;name&gt;  (bytes)                                                  what "media" may name
 GET    /control/sent?platform=&amp;account=                                                what the platforms accepted
 GET    /control/requests                                                               what they were asked
 PUT    /control/faults    {"platform","op","mode","status"?,"retryAfter"?,"times"?,"rate"?,"seed"?}
@@ -275,7 +280,7 @@ PUT    /control/faults    {"platform","op","mode","status"?,"retryAfter"?,"times
          op webhook:         duplicate, reorder, drop
          op dialog:          status (the person refuses to connect)
 DELETE /control/faults
-POST   /control/reset     forget messages, requests and faults
+POST   /control/reset                                                                  forget messages, requests and faults
 PUT    /control/hub       {"base":"http://…"}                                          where webhooks go
 POST   /control/accounts  {"platform","id","name"}                                     Meta's platforms: the next person who connects grants this account
 POST   /control/expire    {"platform","account"}                                       Meta's platforms: its tokens expire

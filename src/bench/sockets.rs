@@ -60,7 +60,7 @@ const FIRST_POSITION: i64 = 1 << 40;
 
 pub async fn run(ground: &Ground, wishes: &BenchWishes, report: &mut Report) -> Result<()> {
     let url = ground.database().await?;
-    let people = people(&url, wishes.busy.div_ceil(SOCKETS_EACH)).await?;
+    let people = people(&url, wishes).await?;
     let api = Api::start(&url).await?;
     let load = Load::new(api, people);
     let time = Duration::from_secs(wishes.seconds);
@@ -118,9 +118,14 @@ pub async fn run(ground: &Ground, wishes: &BenchWishes, report: &mut Report) -> 
     load.api.stop().await
 }
 
-/// People with one message each, in the read model.
-async fn people(url: &str, count: usize) -> Result<Vec<Busy>> {
+/// People with one message each, in the read model; and those who only connect, who exist.
+async fn people(url: &str, wishes: &BenchWishes) -> Result<Vec<Busy>> {
     let store = ground::open(url, 10).await?;
+    let idle = (0..wishes.idle.div_ceil(SOCKETS_EACH)).map(idle);
+    for user in idle.chain([SLOW]) {
+        store.vault().user(user).await?;
+    }
+    let count = wishes.busy.div_ceil(SOCKETS_EACH);
     let mut people = Vec::with_capacity(count);
     for number in 0..count as u64 {
         let person = Person::new(&store, number).await?;
@@ -143,6 +148,11 @@ async fn people(url: &str, count: usize) -> Result<Vec<Busy>> {
     }
     store.close().await;
     Ok(people)
+}
+
+/// Somebody to whom nothing happens.
+fn idle(person: usize) -> UserId {
+    UserId(Uuid::from_u128((1 << 100) | person as u128))
 }
 
 /// Somebody to whom something happens.
@@ -214,9 +224,7 @@ impl Load {
     async fn open_idle(&self, count: usize, open: &mut JoinSet<()>) -> Result<Measured> {
         let began = Instant::now();
         let connecting = (0..count).map(|number| async move {
-            let person = (number / SOCKETS_EACH) as u128;
-            let user = UserId(Uuid::from_u128((1 << 100) | person));
-            let token = self.api.token(user)?;
+            let token = self.api.token(idle(number / SOCKETS_EACH))?;
             let began = Instant::now();
             let is_plain = number.is_multiple_of(2);
             let socket = Socket::open(self.api.address, &token, is_plain).await?;

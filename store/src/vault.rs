@@ -187,14 +187,15 @@ impl Vault {
         Ok(Keyring::new(asked, keys.collect()))
     }
 
-    /// Whether a user was erased, as of a second ago at most.
-    pub async fn is_erased(&self, user: UserId) -> Result<bool> {
+    /// Whether there is such a user, as of a second ago at most. Whoever registered or was imported
+    /// has a key, and whoever was erased has lost it.
+    pub async fn is_there(&self, user: UserId) -> Result<bool> {
         let (find, _) = self.own(user);
         let state = match self.cached(find.subject, ALIVE_TTL) {
             Some(state) => Some(state),
             None => self.read(find.shard, &[find]).await?.remove(&find.subject),
         };
-        Ok(matches!(state, Some(State::Erased)))
+        Ok(matches!(state, Some(State::Here(_))))
     }
 
     /// Whether a user was erased, as the database has it. Needs no `ENCRYPTION_KEY`.

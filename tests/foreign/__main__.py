@@ -2,7 +2,7 @@
 
 import sys
 
-from . import hub_login, live, meta, stage, teams, telegram, whatsapp, x
+from . import client, hub_login, live, meta, stage, teams, telegram, whatsapp, x
 
 CHECKS = {
     "telegram": telegram.run,
@@ -12,6 +12,7 @@ CHECKS = {
     "teams": teams.run,
     "login": hub_login.run,
     "live": live.run,
+    "client": client.run,
 }
 
 

@@ -177,20 +177,20 @@ class Recorder:
 class Stage:
     """`hub dev` with settings of its own."""
 
-    def __init__(self, settings):
+    def __init__(self, settings, log="hub.log", port=None):
         self.folder = tempfile.TemporaryDirectory(prefix="hub-certify-")
-        self.hub = f"http://127.0.0.1:{free_port()}"
+        self.hub = f"http://127.0.0.1:{port or free_port()}"
         self.sandbox = f"http://127.0.0.1:{free_port()}"
-        self.log = open(os.path.join(os.environ["CERTIFY_HOME"], "hub.log"), "w")
+        self.log = open(os.path.join(os.environ["CERTIFY_HOME"], log), "w")
         environment = {
             **os.environ,
+            "FRONTEND_URL": "http://localhost:5173",
             **settings,
             "PORT": self.hub.rsplit(":", 1)[1],
             "SANDBOX_PORT": self.sandbox.rsplit(":", 1)[1],
             "SANDBOX_CUSTOMERS": "false",
             "HUB_DATA_DIR": self.folder.name,
             "WEBHOOK_BASE_URL": self.hub,
-            "FRONTEND_URL": "http://localhost:5173",
         }
         self.process = subprocess.Popen(
             [os.environ["HUB_BINARY"], "dev"], env=environment, stdout=subprocess.PIPE,

@@ -3,6 +3,8 @@
 //! What is served came from strangers and is shown under the hub's own name: its type is what its
 //! content says, nobody may guess another, and what could carry a script is handed over as a file.
 
+use std::time::Duration;
+
 use axum::extract::State;
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
@@ -14,6 +16,7 @@ use chrono::Utc;
 use hub_domain::id::{ObjectId, UserId};
 use hub_domain::media::{extension, is_shown};
 use hub_store::objects::Found;
+use tokio::time::Instant;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -24,6 +27,13 @@ use crate::media::Unserved;
 use crate::openapi::ask;
 
 const LOADING: Failing = Failing::retryable("FETCH_FAILED", "Failed to load the medium");
+
+/// How long a medium that is being fetched is waited for. Clients give up after ten seconds.
+const COMES_WITHIN: Duration = Duration::from_secs(8);
+
+/// Pauses between two looks for it: they grow, because objects may be far away.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// The route.
 pub fn routes() -> OpenApiRouter<Api> {
@@ -36,7 +46,8 @@ pub fn routes() -> OpenApiRouter<Api> {
     tag = "Messages",
     summary = "A picture, video or file of a message",
     description = "The address is the `mediaUrl` of a message: it needs no token and expires. What \
-        a browser should not show by itself comes as an attachment.",
+        a browser should not show by itself comes as an attachment. One that has not come from the \
+        platform yet is waited for, up to eight seconds.",
     params(("id" = Uuid, Path, description = "The medium"), ask::MediaAddress),
     responses(
         (status = 200, description = "The medium", body = Vec<u8>, content_type = "*/*"),
@@ -60,7 +71,7 @@ async fn medium(State(api): State<Api>, Id(id): Id, params: Params) -> Result<Re
         Unserved::Foreign => forbidden(),
         Unserved::Expired => gone("This address has expired; load the message again"),
     })?;
-    let found = api.objects().get(api.store().vault(), owner, object).await;
+    let found = awaited(&api, owner, object).await;
     let (about, bytes) = match found.map_err(|error| LOADING.because(error))? {
         Found::File(about, bytes) => (about, bytes),
         Found::Erased => return Err(gone("This medium was erased")),
@@ -85,6 +96,21 @@ async fn medium(State(api): State<Api>, Id(id): Id, params: Params) -> Result<Re
         (CACHE_CONTROL, format!("private, max-age={left}, immutable")),
     ];
     Ok((headers, bytes).into_response())
+}
+
+/// An object. Addresses are given out before the bytes are here: who loads one waits for them.
+async fn awaited(api: &Api, owner: UserId, object: ObjectId) -> hub_store::Result<Found> {
+    let (store, until) = (api.store(), Instant::now() + COMES_WITHIN);
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let found = api.objects().get(store.vault(), owner, object).await?;
+        let is_late = Instant::now() >= until;
+        if is_late || !matches!(found, Found::Nothing) || !store.vault().is_there(owner).await? {
+            return Ok(found);
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
 }
 
 fn forbidden() -> Problem {

@@ -23,7 +23,7 @@ use crate::{Api, view};
 
 const FETCHING: Failing = Failing::retryable("FETCH_FAILED", "Failed to fetch messages");
 const COUNTING: Failing = Failing::retryable("FETCH_FAILED", "Failed to fetch unread counts");
-const MARKING: Failing = Failing::retryable("INTERNAL_ERROR", "Failed to mark as read");
+const MARKING: Failing = Failing::for_good("INTERNAL_ERROR", "Failed to mark as read");
 
 /// The routes.
 pub fn routes() -> OpenApiRouter<Api> {

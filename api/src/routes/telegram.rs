@@ -3,7 +3,8 @@
 //!
 //! The API never talks to Telegram: it hands a wish to the worker that holds the session and waits a
 //! bounded time. Errors are flat, because the client puts `error` on the screen, and 401 is the hub's
-//! own. An account that is somebody else's, is not connected, or is a bot's is not found.
+//! own. An account that is somebody else's, is not connected, or is a bot's is not found; only `sync`,
+//! which a client asks of every account before it shows it, is content with a bot's.
 
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ const FETCHING: Failing = Failing::retryable(
 
 /// A look at everything goes on in the background; the client waits for its beginning only.
 const SYNC_BEGINS_WITHIN: Duration = Duration::from_secs(5);
+
+const SYNCED: &str = "Messages synced successfully";
 
 /// Longest phone number and code that are looked at.
 const FIELD_BYTES_MAX: usize = 64;
@@ -259,7 +262,8 @@ async fn send_to(
     security(("bearer" = [])),
     params(("id" = Uuid, Path, description = "The account")),
     responses(
-        (status = 200, description = "It has begun", body = answer::Done),
+        (status = 200, description = "It has begun; or the account is a bot's, which misses nothing",
+            body = answer::Done),
         (status = 400, description = "`VALIDATION_ERROR`: the id is not a UUID"),
         (status = 404, description = "`ACCOUNT_NOT_FOUND`"),
         (status = 422, description = "`PLATFORM_API_ERROR`: Telegram refused it"),
@@ -268,7 +272,12 @@ async fn send_to(
     ),
 )]
 async fn sync(State(api): State<Api>, caller: Caller, Id(id): Id) -> Result<Json<Value>, Problem> {
-    look(&api, &caller, id, false, "Messages synced successfully").await
+    let account = connected(&api, &caller, id).await?;
+    if !is_users(&api, &caller, &account).await? {
+        // A bot is told everything: there is nothing to look for, and its card is opened like any.
+        return Ok(Json(json!({ "success": true, "message": SYNCED })));
+    }
+    look(&api, &caller, id, false, SYNCED).await
 }
 
 #[utoipa::path(
@@ -381,20 +390,30 @@ fn require_credentials(api: &Api) -> Result<(), Problem> {
 
 /// The caller's account, when it is connected and a user's session.
 async fn session(api: &Api, caller: &Caller, id: Uuid) -> Result<account::Model, Problem> {
-    let row = own_account(api, caller, AccountId(id), FETCHING).await?;
-    if !row.is_active || row.platform != Platform::Telegram.name() {
-        return Err(unknown());
+    let row = connected(api, caller, id).await?;
+    match is_users(api, caller, &row).await? {
+        true => Ok(row),
+        false => Err(unknown()),
     }
+}
+
+/// The caller's account on Telegram, when it is connected: a bot's or a user's.
+async fn connected(api: &Api, caller: &Caller, id: Uuid) -> Result<account::Model, Problem> {
+    let row = own_account(api, caller, AccountId(id), FETCHING).await?;
+    match row.is_active && row.platform == Platform::Telegram.name() {
+        true => Ok(row),
+        false => Err(unknown()),
+    }
+}
+
+async fn is_users(api: &Api, caller: &Caller, row: &account::Model) -> Result<bool, Problem> {
     let owner = Owner {
         user: caller.user,
         account: AccountId(row.id),
     };
     let credentials = api.store().credentials(owner, &row.route).await;
     let credentials = credentials.map_err(|error| FETCHING.because(error))?;
-    match credentials {
-        Some(it) if is_session(it.access_token.expose()) => Ok(row),
-        _ => Err(unknown()),
-    }
+    Ok(credentials.is_some_and(|it| is_session(it.access_token.expose())))
 }
 
 /// Hands a wish over and waits for what comes of it.

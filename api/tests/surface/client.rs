@@ -184,7 +184,9 @@ async fn the_policy_lets_the_client_work_and_nobody_frame_it() {
     let answer = ask(&router, "GET", "/dashboard").await;
     let policy = answer.header("content-security-policy");
     for part in [
-        "img-src 'self' https: data: blob:",
+        // Media are at the public address, wherever the page was opened and without TLS too.
+        "img-src 'self' https://hub.example https: data: blob:",
+        "media-src 'self' https://hub.example https: data: blob:",
         "connect-src 'self' https://hub.example ws: wss:",
         "script-src 'self' 'unsafe-eval' https://telegram.org",
         "frame-src https://telegram.org https://oauth.telegram.org",

@@ -4,7 +4,10 @@
 use std::collections::BTreeSet;
 
 use axum::body::Body;
+use chrono::Utc;
 use futures::stream;
+use hub_api::auth::{Claims, issue};
+use hub_domain::id::UserId;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -48,6 +51,13 @@ async fn no_route_lets_a_bad_token_in() {
     let world = World::new().await;
     let expired = format!("Bearer {}", world.ann.expired_token(&world.hub));
     let refresh = format!("Bearer {}", world.ann.refresh);
+    // Signed by this hub, for somebody who is not in its database: a copy, or one that was restored.
+    let nobody = Claims {
+        user: UserId(Uuid::new_v4()),
+        email: world.ann.email.clone(),
+    };
+    let nobody = issue(&world.hub.api.settings().auth, &nobody, Utc::now());
+    let nobody = format!("Bearer {}", nobody.unwrap().0.access);
     let basic = "Basic YW5uOmFubg==";
     let cases = [
         (None, "UNAUTHORIZED"),
@@ -58,6 +68,7 @@ async fn no_route_lets_a_bad_token_in() {
         (Some("Bearer a b"), "INVALID_TOKEN_FORMAT"),
         (Some(expired.as_str()), "TOKEN_EXPIRED"),
         (Some(refresh.as_str()), "INVALID_TOKEN"),
+        (Some(nobody.as_str()), "INVALID_TOKEN"),
     ];
     let events = world.hub.count("events").await;
     for route in guarded() {

@@ -312,11 +312,13 @@ async fn what_another_process_seals_with_a_key_in_memory_is_unreadable_all_the_s
         assert_eq!(keys.open(&early).unwrap(), Opened::Erased);
         assert_eq!(keys.open(&late).unwrap(), Opened::Erased);
     }
-    assert!(world.store.vault().is_erased(someone).await.unwrap());
+    assert!(!world.store.vault().is_there(someone).await.unwrap());
     // The keys are in its memory, but whether the person is there it asks every second.
     tokio::time::sleep(Duration::from_millis(1_050)).await;
-    assert!(other.vault().is_erased(someone).await.unwrap());
-    assert!(!other.vault().is_erased(user(6)).await.unwrap());
+    assert!(!other.vault().is_there(someone).await.unwrap());
+    assert!(!other.vault().is_there(user(6)).await.unwrap());
+    other.vault().user(user(6)).await.unwrap();
+    assert!(other.vault().is_there(user(6)).await.unwrap());
 }
 
 #[tokio::test]
