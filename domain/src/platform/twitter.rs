@@ -12,6 +12,7 @@
 
 mod connect;
 mod content;
+mod media;
 mod page;
 mod party;
 mod poll;
@@ -27,8 +28,9 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use super::call::{CallFailure, PollFlow, Tokens};
-use super::fact::Fact;
+use super::fact::{Fact, Media};
 use super::http::{HttpRequest, HttpResponse, TransportError};
+use super::media::MediaFlow;
 use super::polling::{PollKind, Polling};
 use super::{
     Adapter, App, Capabilities, ConnectError, ConnectFlow, Credentials, Grant, Handshake, Headers,
@@ -217,6 +219,10 @@ impl Adapter for DirectMessages {
         now: DateTime<Utc>,
     ) -> Option<Box<dyn PollFlow>> {
         Some(Box::new(poll::Flow::new(app, credentials, cursor, now)))
+    }
+
+    fn media(&self, app: &App, credentials: &Credentials, medium: &Media) -> Box<dyn MediaFlow> {
+        Box::new(media::flow(app, credentials, medium))
     }
 
     /// Nothing: the webhook is registered, and its accounts subscribed, as they are connected.
