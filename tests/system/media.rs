@@ -290,6 +290,134 @@ async fn a_page_that_was_sent_as_a_file_is_no_page_of_ours() {
     assert_eq!(loaded.header("x-content-type-options"), "nosniff");
 }
 
+/// Connects an account by following the pages a browser would be sent through.
+async fn connect(world: &World, user: &User, platform: &str) {
+    let start = user.get(&format!("/api/oauth/connect/{platform}")).await;
+    start.expect(200);
+    let url = start.text("/authorizationUrl");
+    let end = world.http().follow(&url, "/connect?").await;
+    assert!(end.contains("success=true"), "{end}");
+}
+
+/// A customer writes with something attached, and the newest message's address is loaded.
+async fn loads(
+    world: &World,
+    user: &User,
+    from: (&str, &str, &str),
+    media: Value,
+    unread: i64,
+) -> Loaded {
+    let (platform, account, person) = from;
+    let body = json!({
+        "platform": platform, "account": account, "from": { "id": person, "name": "Mira Q" },
+        "text": "look", "media": media,
+    });
+    let url = format!("{}/control/incoming", world.sandbox());
+    world.http().post(&url, &body).await.expect(200);
+    let conversation = user.conversation(unread).await;
+    let message = with_media(user, &conversation).await;
+    assert_eq!(message["content"], "look");
+    let url = message["mediaUrl"].as_str().expect("an address");
+    assert!(url.contains("/api/media/") && !url.contains(platform), "{url}");
+    load(url).await
+}
+
+/// A file name no other test uses: the platforms remember.
+fn named(extension: &str) -> String {
+    format!("{}.{extension}", uuid::Uuid::new_v4().simple())
+}
+
+#[tokio::test]
+async fn whatsapp_wants_the_token_twice_and_addresses_die() {
+    let world = World::start().await;
+    let user = world.register().await;
+    let number = "205612348765432";
+    connect(&world, &user, "whatsapp").await;
+    let name = named("jpg");
+    shelve(&world, &name, PNG).await;
+    let from = ("whatsapp", number, "491701239991");
+    let media = json!({ "kind": "image", "name": name });
+    // The address is not good once: it is asked for again, in the same run.
+    let fault = json!({ "platform": "whatsapp", "op": "media", "mode": "status", "status": 404,
+        "times": 1 });
+    world.fault(fault).await;
+    let loaded = loads(&world, &user, from, media, 1).await;
+    assert_eq!((loaded.status, &*loaded.bytes), (200, PNG));
+    let asked = world.requests().await;
+    let count = |path: &str| asked.iter().filter(|(_, it, _)| it.starts_with(path)).count();
+    assert_eq!(count("/whatsapp_business/attachments"), 2, "{asked:?}");
+    // Neither a person with an address nor an address from yesterday gets anything.
+    let place = format!("{}/whatsapp_business/attachments/", world.sandbox());
+    let without = load(&format!("{place}?mid=1&ext=1&hash=1")).await;
+    assert_eq!(without.status, 401);
+}
+
+#[tokio::test]
+async fn teams_hosts_pictures_and_keeps_files_in_drives() {
+    let world = World::start().await;
+    let user = world.register().await;
+    let person = uuid::Uuid::new_v4().to_string();
+    let url = format!("{}/control/teams/people", world.sandbox());
+    let nora = json!({ "id": person, "name": "Nora Wind" });
+    world.http().post(&url, &nora).await.expect(200);
+    connect(&world, &user, "teams").await;
+    let (picture, file) = (named("png"), named("pdf"));
+    shelve(&world, &picture, PNG).await;
+    shelve(&world, &file, b"%PDF-1.7 an order").await;
+    let from = (
+        "teams",
+        &*person,
+        "b2b2b2b2-0000-4000-8000-000000000002",
+    );
+    // Tokens from before this moment are worth nothing: they are renewed for the picture.
+    let url = format!("{}/control/teams/tokens/{person}", world.sandbox());
+    world.http().post(&url, &json!({})).await.expect(200);
+    let media = json!({ "kind": "image", "name": picture });
+    let loaded = loads(&world, &user, from, media, 1).await;
+    assert_eq!((loaded.status, &*loaded.bytes), (200, PNG));
+    let media = json!({ "kind": "file", "name": file });
+    let loaded = loads(&world, &user, from, media, 2).await;
+    assert_eq!(loaded.bytes, b"%PDF-1.7 an order");
+    assert_eq!(
+        loaded.header("content-disposition"),
+        "attachment; filename=\"media.pdf\""
+    );
+    // The sandbox refuses a signed address to whoever brings a token, so the hub brought none.
+    assert_eq!(losses(&world).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn x_hands_photos_to_participants_and_clips_to_anybody() {
+    let world = World::start().await;
+    let user = world.register().await;
+    let account = format!("17{}", &uuid::Uuid::new_v4().as_u128().to_string()[..16]);
+    let url = format!("{}/control/twitter/users", world.sandbox());
+    let named_user = json!({ "id": account, "username": "northwind", "name": "Northwind" });
+    world.http().post(&url, &named_user).await.expect(200);
+    connect(&world, &user, "twitter").await;
+    let (photo, clip) = (named("jpg"), named("mp4"));
+    let mp4 = b"\0\0\0\x20ftypisom a clip of a teapot";
+    shelve(&world, &photo, PNG).await;
+    shelve(&world, &clip, mp4).await;
+    let from = ("twitter", &*account, "1700000000000000202");
+    let media = json!({ "kind": "image", "name": photo });
+    let loaded = loads(&world, &user, from, media, 1).await;
+    assert_eq!((loaded.status, &*loaded.bytes), (200, PNG));
+    let media = json!({ "kind": "video", "name": clip });
+    let loaded = loads(&world, &user, from, media, 2).await;
+    assert_eq!((loaded.status, &*loaded.bytes), (200, &mp4[..]));
+    assert_eq!(loaded.header("content-type"), "video/mp4");
+    // A clip's address refuses tokens, a photo's whoever has none.
+    let asked = world.requests().await;
+    let photos = "/2/dm_conversations/media/";
+    let (_, path, _) = asked
+        .iter()
+        .find(|(_, it, _)| it.starts_with(photos))
+        .expect("a photo was asked for");
+    let without = load(&format!("{}{path}", world.sandbox())).await;
+    assert_eq!(without.status, 401);
+}
+
 #[tokio::test]
 async fn telegram_is_asked_where_a_file_is() {
     let world = World::start().await;

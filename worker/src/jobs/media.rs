@@ -21,13 +21,14 @@ use hub_domain::platform::fact::Media as Medium;
 use hub_domain::platform::media::{Download, MediaStep};
 use hub_domain::platform::{Adapter, App, Credentials, Platform};
 use hub_domain::retry;
-use hub_store::Result;
+use hub_store::{Error, Result};
 use hub_store::account::Owner;
 use hub_store::jobs::{Job, NewJob, Outcome};
 use hub_store::objects::About;
 use hub_store::vault::{DataKey, Opened};
 use sha2::{Digest as _, Sha256};
 
+use super::withdrawn::STORE_LOOK;
 use super::{Queue, entropy};
 use crate::Context;
 use crate::call::{Called, NotNow};
@@ -35,7 +36,7 @@ use crate::fetch::FetchError;
 use crate::renewal::{Access, Renewal};
 
 /// Media of one message that are fetched. Platforms allow ten.
-const MEDIA_MAX: usize = 20;
+pub(super) const MEDIA_MAX: usize = 20;
 
 /// Calls of one medium's flow.
 const CALLS_MAX: usize = 5;
@@ -263,11 +264,27 @@ impl Queue for Media {
     const NAME: &'static str = "media";
 
     async fn run(&self, job: &Job) -> Result<Outcome> {
+        match self.turn(job).await {
+            // No fault of the medium's.
+            Err(Error::Objects(reason)) => {
+                tracing::warn!(reason, "media wait for the object store");
+                Ok(Outcome::Again(STORE_LOOK))
+            }
+            ended => ended,
+        }
+    }
+}
+
+impl Media {
+    async fn turn(&self, job: &Job) -> Result<Outcome> {
         let (begun, store) = (Instant::now(), self.context.store());
         let Ok(announced) = serde_json::from_value::<MediaAnnounced>(job.payload.clone()) else {
             return Ok(park("the payload is malformed"));
         };
         let (user, sealed) = (announced.user, announced.media.0.as_str());
+        if store.is_withdrawn(user, announced.message).await? {
+            return Ok(Outcome::Done);
+        }
         let keys = store.vault().keyring(user, [sealed]).await?;
         // Erased, the person or the day: nobody could read what would be fetched.
         let Some(key) = keys.key(sealed)? else {
