@@ -210,9 +210,19 @@ impl Graph {
             (&Method::GET, [_, "me", "chats"]) => self.list_chats(call),
             (&Method::GET, [_, "chats", chat, "messages"]) => self.list_messages(call, chat),
             (&Method::GET, [_, "chats", chat, "messages", id]) => self.message(call, chat, id),
-            (&Method::GET, [_, "chats", chat, "messages", id, "hostedContents", name, "$value"]) => {
-                self.hosted(call, chat, id, name).await
-            }
+            (
+                &Method::GET,
+                [
+                    _,
+                    "chats",
+                    chat,
+                    "messages",
+                    id,
+                    "hostedContents",
+                    name,
+                    "$value",
+                ],
+            ) => self.hosted(call, chat, id, name).await,
             (&Method::GET, [_, "shares", share, "driveItem"]) => self.drive_item(call, share),
             (&Method::GET, ["drive", name]) => self.file(call, name).await,
             (&Method::POST, [_, "chats", chat, "messages"]) => self.send(call, chat).await,

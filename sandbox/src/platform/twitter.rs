@@ -261,10 +261,7 @@ impl Player for X {
             .insert(from.clone(), (username, incoming.from_name.clone()));
         let mut message = Message::new(self.new_id(), from, &account, &incoming.text);
         let id = self.new_id();
-        message.medium = incoming
-            .media
-            .as_ref()
-            .map(|it| media::Medium::new(id, it));
+        message.medium = incoming.media.as_ref().map(|it| media::Medium::new(id, it));
         self.memory().messages.push(message.clone());
         Ok(Written {
             message_id: message.id.clone(),

@@ -129,7 +129,13 @@ mod tests {
             let content = [line.as_bytes(), b"\nrest"].concat();
             assert_eq!(About::read(&content).unwrap(), (written, line.len()));
         }
-        for odd in ["", "\n", "hub-media-2 a b\n", "hub-media-3 a b 1\n", "hub-media-2 a b c\n"] {
+        for odd in [
+            "",
+            "\n",
+            "hub-media-2 a b\n",
+            "hub-media-3 a b 1\n",
+            "hub-media-2 a b c\n",
+        ] {
             assert!(About::read(odd.as_bytes()).is_err(), "{odd:?}");
         }
     }

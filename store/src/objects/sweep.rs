@@ -22,7 +22,7 @@ impl Objects {
     }
 
     /// Deletes these objects of a person, those of them that there are.
-    pub async fn remove(&self, user: UserId, objects: &[ObjectId]) -> Result<()> {
+    pub async fn remove_all(&self, user: UserId, objects: &[ObjectId]) -> Result<()> {
         let Some(store) = self.store()? else {
             return Ok(());
         };

@@ -21,11 +21,11 @@ use hub_domain::platform::fact::Media as Medium;
 use hub_domain::platform::media::{Download, MediaStep};
 use hub_domain::platform::{Adapter, App, Credentials, Platform};
 use hub_domain::retry;
-use hub_store::{Error, Result};
 use hub_store::account::Owner;
 use hub_store::jobs::{Job, NewJob, Outcome};
 use hub_store::objects::About;
 use hub_store::vault::{DataKey, Opened};
+use hub_store::{Error, Result};
 use sha2::{Digest as _, Sha256};
 
 use super::withdrawn::STORE_LOOK;

@@ -77,7 +77,10 @@ impl Withdrawn {
         };
         let last = u16::try_from(MEDIA_MAX).unwrap_or(u16::MAX);
         let objects: Vec<_> = (0..last).map(|index| object_id(message, index)).collect();
-        self.context.objects().remove(event.user, &objects).await?;
+        self.context
+            .objects()
+            .remove_all(event.user, &objects)
+            .await?;
         let settled_at = payload.told_at + FETCHED_WITHIN;
         Ok(match (settled_at - Utc::now()).to_std() {
             Ok(left) if !left.is_zero() => Outcome::Again(left + Duration::from_secs(1)),

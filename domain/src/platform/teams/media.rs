@@ -32,9 +32,7 @@ pub fn flow(app: &App, credentials: &Credentials, medium: &Media) -> Box<dyn Med
     }
     let hosted = medium.url.as_deref().filter(|url| is_hosted(app, url));
     Box::new(match hosted {
-        Some(url) => {
-            Direct::by(HttpRequest::get(url).bearer(credentials.access_token.expose()))
-        }
+        Some(url) => Direct::by(HttpRequest::get(url).bearer(credentials.access_token.expose())),
         None => Direct::new(medium),
     })
 }
@@ -53,7 +51,18 @@ fn is_hosted(app: &App, address: &str) -> bool {
         .collect();
     match parts[..] {
         [_, "chats", _, "messages", _, "hostedContents", _, "$value"] => true,
-        [_, "teams", _, "channels", _, "messages", _, "hostedContents", _, "$value"] => true,
+        [
+            _,
+            "teams",
+            _,
+            "channels",
+            _,
+            "messages",
+            _,
+            "hostedContents",
+            _,
+            "$value",
+        ] => true,
         [
             _,
             "teams",
