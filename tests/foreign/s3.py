@@ -4,7 +4,9 @@ moto works the signature of every request out anew, with botocore, and refuses w
 one for; Amazon's own client, boto3, looks what is in the bucket.
 """
 
+import json
 import os
+import urllib.request
 import uuid
 
 # The first calls make somebody who may; from then on everything is checked.
@@ -12,7 +14,6 @@ os.environ["INITIAL_NO_AUTH_ACTION_COUNT"] = "3"
 
 import boto3  # noqa: E402
 import botocore.exceptions  # noqa: E402
-import json  # noqa: E402
 from moto.server import ThreadedMotoServer  # noqa: E402
 
 from .stage import call, check, free_port, location, same, true, within  # noqa: E402
@@ -21,7 +22,7 @@ NAME = "hub-media"
 REGION = "eu-central-1"
 PNG = b"\x89PNG\r\n\x1a\n a picture of a teapot"
 # Longer than one piece that is read at once, and no two places of it look the same.
-MP4 = b"\0\0\0\x20ftypisom" + b"".join(number.to_bytes(4) for number in range(400_000))
+MP4 = b"\0\0\0\x20ftypisom" + b"".join(number.to_bytes(4, "big") for number in range(400_000))
 
 
 class Bucket:
@@ -127,8 +128,6 @@ def run(stage):
 
 
 def _bytes(url, part=None):
-    import urllib.request
-
     request = urllib.request.Request(url, headers={"range": part} if part else {})
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as answer:
         return answer.status, answer.read(), answer.headers

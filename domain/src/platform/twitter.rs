@@ -12,9 +12,9 @@
 
 mod connect;
 mod content;
-mod media;
 mod page;
 mod party;
+mod photo;
 mod poll;
 mod problem;
 mod send;
@@ -222,7 +222,7 @@ impl Adapter for DirectMessages {
     }
 
     fn media(&self, app: &App, credentials: &Credentials, medium: &Media) -> Box<dyn MediaFlow> {
-        Box::new(media::flow(app, credentials, medium))
+        Box::new(photo::flow(app, credentials, medium))
     }
 
     /// Nothing: the webhook is registered, and its accounts subscribed, as they are connected.

@@ -8,8 +8,8 @@
 //! a clip at an address of its own. Not played: uploads, groups, encrypted chat, credits.
 
 mod answers;
+mod attached;
 mod login;
-mod media;
 mod messages;
 mod webhook;
 
@@ -261,7 +261,10 @@ impl Player for X {
             .insert(from.clone(), (username, incoming.from_name.clone()));
         let mut message = Message::new(self.new_id(), from, &account, &incoming.text);
         let id = self.new_id();
-        message.medium = incoming.media.as_ref().map(|it| media::Medium::new(id, it));
+        message.medium = incoming
+            .media
+            .as_ref()
+            .map(|it| attached::Medium::new(id, it));
         self.memory().messages.push(message.clone());
         Ok(Written {
             message_id: message.id.clone(),

@@ -1,7 +1,5 @@
 //! Deleting objects. Nobody can open them any more, or nobody is to: what is left is to free the room.
 
-use std::collections::HashSet;
-
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
 use futures::{StreamExt as _, TryStreamExt as _};
 use hub_domain::id::{ObjectId, UserId};
@@ -51,7 +49,7 @@ impl Objects {
             .and_then(|first| first.checked_sub_days(Days::new(1)))
             .map(|day| day.and_time(NaiveTime::MIN).and_utc());
         let mut deleted = 0;
-        let people: HashSet<UserId> = store
+        let people: Vec<UserId> = store
             .list_with_delimiter(None)
             .await?
             .common_prefixes

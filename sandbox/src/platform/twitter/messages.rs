@@ -9,7 +9,7 @@ use chrono::{DateTime, SecondsFormat};
 use serde_json::{Value, json};
 
 use super::answers::{self, Answer, Limits, Problem, WINDOW_S};
-use super::media::Medium;
+use super::attached::Medium;
 use super::{HANG, NAME, X};
 use crate::call::Call;
 use crate::faults::{Fault, Op};
