@@ -369,6 +369,16 @@ async fn teams_hosts_pictures_and_keeps_files_in_drives() {
     let nora = json!({ "id": person, "name": "Nora Wind" });
     world.http().post(&url, &nora).await.expect(200);
     connect(&world, &user, "teams").await;
+    // Until the hub is subscribed, only polls bring messages.
+    let subscriptions = format!("{}/control/teams/subscriptions/{person}", world.sandbox());
+    eventually("a subscription", Duration::from_secs(20), async || {
+        let listed = world.http().get(&subscriptions).await.body;
+        match listed["subscriptions"][0].is_object() {
+            true => Ok(()),
+            false => Err(listed),
+        }
+    })
+    .await;
     let (picture, file) = (named("png"), named("pdf"));
     shelve(&world, &picture, PNG).await;
     shelve(&world, &file, b"%PDF-1.7 an order").await;

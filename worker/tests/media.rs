@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
+use hub_cluster::TestDatabase;
 use hub_config::Settings;
 use hub_domain::envelope::Append;
 use hub_domain::event::{AccountConnected, MediaAnnounced};
@@ -77,7 +78,11 @@ impl Drop for Shelf {
 }
 
 /// A store, and settings that name these servers.
-async fn begin(graph: SocketAddr, trusted: &[SocketAddr], shelf: &Shelf) -> (Settings, Store) {
+async fn begin(
+    graph: SocketAddr,
+    trusted: &[SocketAddr],
+    shelf: &Shelf,
+) -> (Settings, Store, TestDatabase) {
     let cluster = hub_cluster::shared_for_tests().await.expect("a cluster");
     let database = cluster.empty_database().await.expect("a database");
     let pool = hub_store::connect(&database.url().into(), 2).await;
@@ -102,7 +107,7 @@ async fn begin(graph: SocketAddr, trusted: &[SocketAddr], shelf: &Shelf) -> (Set
         redis_url: None,
         encryption_key: settings.auth.encryption_key.clone(),
     });
-    (settings, store.await.expect("a store"))
+    (settings, store.await.expect("a store"), database)
 }
 
 /// A number somebody has connected.
@@ -185,7 +190,7 @@ async fn the_token_stays_with_whom_it_is_for_and_other_bytes_are_not_kept() {
     })
     .await;
     let shelf = Shelf(std::env::temp_dir().join(format!("hub-media-{}", Uuid::new_v4())));
-    let (settings, store) = begin(graph, &[graph, kept_at], &shelf).await;
+    let (settings, store, _database) = begin(graph, &[graph, kept_at], &shelf).await;
     let context = Context::new(store.clone(), &settings).expect("a context");
     let worker = tokio::spawn(hub_worker::run(context, std::future::pending()));
     let owner = connect(&store, UserId(Uuid::now_v7())).await;
