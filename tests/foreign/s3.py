@@ -5,6 +5,7 @@ one for; Amazon's own client, boto3, looks what is in the bucket.
 """
 
 import json
+import logging
 import os
 import urllib.request
 import uuid
@@ -47,6 +48,7 @@ class Bucket:
         self.stop()
 
     def start(self):
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)
         self.server = ThreadedMotoServer(ip_address="127.0.0.1", port=self.port, verbose=False)
         self.server.start()
 
@@ -113,7 +115,7 @@ def run(stage):
         try:
             _writes(stage, page, "late.png", "image", PNG)
             away = call("GET", url)[0]
-            same("the status of a film meanwhile", away, 500)
+            same("the status of a film meanwhile", away, 503)
         finally:
             bucket.start()
         url = within(90, "the late picture", lambda: _newest(stage, token))
