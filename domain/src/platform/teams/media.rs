@@ -37,48 +37,27 @@ pub fn flow(app: &App, credentials: &Credentials, medium: &Media) -> Box<dyn Med
     })
 }
 
-/// Whether this is a picture that Graph hosts for a message.
+/// Whether this is a picture that Graph hosts for a message of a chat or channel.
 fn is_hosted(app: &App, address: &str) -> bool {
     if !graph::is_ours(app, address) {
         return false;
     }
     let parsed = url::Url::parse(address).ok();
-    let parts: Vec<&str> = parsed
+    let mut parts: Vec<&str> = parsed
         .as_ref()
         .and_then(url::Url::path_segments)
         .into_iter()
         .flatten()
         .collect();
-    match parts[..] {
-        [_, "chats", _, "messages", _, "hostedContents", _, "$value"] => true,
-        [
-            _,
-            "teams",
-            _,
-            "channels",
-            _,
-            "messages",
-            _,
-            "hostedContents",
-            _,
-            "$value",
-        ] => true,
-        [
-            _,
-            "teams",
-            _,
-            "channels",
-            _,
-            "messages",
-            _,
-            "replies",
-            _,
-            "hostedContents",
-            _,
-            "$value",
-        ] => true,
+    let hosted = parts.split_off(parts.len().saturating_sub(3));
+    let of_message = match parts[..] {
+        [_, "chats", _, "messages", _] => true,
+        [_, "teams", _, "channels", _, "messages", _, ref reply @ ..] => {
+            matches!(reply, [] | ["replies", _])
+        }
         _ => false,
-    }
+    };
+    of_message && matches!(hosted[..], ["hostedContents", _, "$value"])
 }
 
 /// Whether this can be the name of an address among the shares.

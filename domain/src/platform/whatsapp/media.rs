@@ -165,7 +165,7 @@ mod tests {
             "authorization".to_owned(),
             "Bearer EAAJBexampleBusinessToken".to_owned(),
         );
-        assert_eq!(ask.headers, [bearer.clone()]);
+        assert_eq!(ask.headers, std::slice::from_ref(&bearer));
         let url = "https://lookaside.fbsbx.com/whatsapp_business/attachments/?mid=1479&ext=1";
         let body = json!({"messaging_product": "whatsapp", "url": url, "mime_type": "image/jpeg",
             "sha256": HEX, "file_size": "303833", "id": "1479537139650973"});
