@@ -92,7 +92,9 @@ async fn hub(
     let mut parts = JoinSet::new();
     let sandbox = sandbox.serve(sandbox_listener, roles::wait(stop.clone()));
     parts.spawn(async move { sandbox.await.context("the sandbox ended") });
-    let api = hub_api::Api::open(store.clone(), Arc::new(settings.clone()), Some(metrics))?;
+    let objects = roles::objects(settings)?;
+    let api = Arc::new(settings.clone());
+    let api = hub_api::Api::open(store.clone(), api, Some(metrics), objects)?;
     let api = hub_api::serve(listener, api, roles::wait(stop.clone()));
     parts.spawn(async move { api.await.context("the API ended") });
     let worker = (store.clone(), settings.clone(), stop.clone());

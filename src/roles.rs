@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use hub_config::{Role, Settings, telemetry};
+use hub_store::objects::Objects;
 use hub_store::{Options, Store, schema};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
@@ -59,6 +60,14 @@ pub async fn open(settings: &Settings) -> Result<Store> {
     .await?)
 }
 
+/// Where media are kept: in the bucket these settings name, else in their folder.
+pub fn objects(settings: &Settings) -> Result<Objects> {
+    Ok(match &settings.media.bucket {
+        Some(bucket) => Objects::in_store(hub_bucket::open(bucket)?),
+        None => Objects::in_folder(&settings.media.dir),
+    })
+}
+
 /// Collects the metrics of this process, from now on and on this runtime.
 pub fn metrics() -> Result<PrometheusHandle> {
     let handle = PrometheusBuilder::new()
@@ -95,7 +104,12 @@ pub fn api() -> Result<()> {
         let store = open(&settings).await?;
         let listener = listen(&settings).await?;
         tracing::info!(address = %listener.local_addr()?, "API listening");
-        let api = hub_api::Api::open(store, Arc::clone(&settings), Some(metrics))?;
+        let api = hub_api::Api::open(
+            store,
+            Arc::clone(&settings),
+            Some(metrics),
+            objects(&settings)?,
+        )?;
         if !api.store().bus().crosses_processes() {
             // No worker in this process publishes changes, so this one looks for them itself.
             tokio::spawn(hub_api::live::tail(api.clone(), wait(stop.clone())));
@@ -141,7 +155,7 @@ async fn observe(
 
 /// Runs the worker in this process until it is stopped.
 pub async fn work(store: Store, settings: &Settings, stop: CancellationToken) -> Result<()> {
-    let context = hub_worker::Context::new(store.clone(), settings)?;
+    let context = hub_worker::Context::open(store.clone(), settings, objects(settings)?)?;
     let outcome = hub_worker::run(context, wait(stop)).await;
     // What is lost of it is not worth a shutdown that hangs.
     let _written = timeout(USAGE_WITHIN, store.usage().write()).await;

@@ -132,7 +132,7 @@ impl Client {
 }
 
 /// Whether the caller has this very content already.
-fn is_known(headers: &HeaderMap, etag: &HeaderValue) -> bool {
+pub(crate) fn is_known(headers: &HeaderMap, etag: &HeaderValue) -> bool {
     let given = headers.get_all(IF_NONE_MATCH).iter();
     let given = given.filter_map(|value| value.to_str().ok());
     let mut tags = given.flat_map(|text| text.split(',')).map(str::trim);

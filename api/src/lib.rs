@@ -26,6 +26,7 @@ pub mod media;
 mod observe;
 pub mod openapi;
 pub mod password;
+pub mod range;
 pub mod request;
 pub mod routes;
 mod serve;
@@ -61,28 +62,32 @@ struct Inner {
 
 impl Api {
     /// An API over this store. Without a metrics handle there is no `/metrics`. What the settings
-    /// say of a web client is not read: see [`Api::open`].
+    /// say of a web client is not read, and media are in a folder: see [`Api::open`].
     pub fn new(store: Store, settings: Arc<Settings>, metrics: Option<PrometheusHandle>) -> Self {
-        Self::with(store, settings, metrics, None)
+        let objects = Objects::in_folder(&settings.media.dir);
+        Self::with(store, settings, metrics, objects, None)
     }
 
-    /// The same, with the web client that the settings name.
+    /// The same, with the web client that the settings name, and with media where somebody has
+    /// opened a place for them: the API cannot reach any other by itself.
     pub fn open(
         store: Store,
         settings: Arc<Settings>,
         metrics: Option<PrometheusHandle>,
+        objects: Objects,
     ) -> Result<Self, client::ClientError> {
         let server = &settings.server;
         let client = server.static_dir.as_deref();
         let client = client.map(|dir| client::Client::read(dir, &server.public_url));
         let client = client.transpose()?;
-        Ok(Self::with(store, settings, metrics, client))
+        Ok(Self::with(store, settings, metrics, objects, client))
     }
 
     fn with(
         store: Store,
         settings: Arc<Settings>,
         metrics: Option<PrometheusHandle>,
+        objects: Objects,
         client: Option<client::Client>,
     ) -> Self {
         let links = media::Links::new(
@@ -93,7 +98,7 @@ impl Api {
         Self {
             inner: Arc::new(Inner {
                 links,
-                objects: Objects::in_folder(&settings.media.dir),
+                objects,
                 store,
                 settings,
                 metrics,

@@ -37,7 +37,7 @@ pub use data::DataSettings;
 pub use database::DatabaseSettings;
 pub use error::SettingsError;
 pub use log::{LogFormat, LogSettings};
-pub use media::MediaSettings;
+pub use media::{BucketSettings, MediaSettings};
 pub use platforms::PlatformSettings;
 pub use redis::RedisSettings;
 pub use role::Role;

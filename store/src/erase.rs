@@ -163,7 +163,7 @@ impl Store {
                     sqlx::query(
                         "DELETE FROM jobs WHERE shard = $1 \
                          AND queue IN ('contact', 'media', 'disconnect', 'poll', 'tokens', 'fetch', \
-                             'subscribe', 'telegram') \
+                             'subscribe', 'telegram', 'withdrawn') \
                          AND payload ->> 'user' = $2",
                     )
                     .bind(shard)

@@ -12,6 +12,7 @@
 //! what it seals then is as unreadable as the rest.
 
 mod erasure;
+pub mod file;
 mod key;
 mod keyring;
 pub mod raw;

@@ -2,7 +2,7 @@
 
 import sys
 
-from . import client, hub_login, live, meta, stage, teams, telegram, whatsapp, x
+from . import client, hub_login, live, meta, s3, stage, teams, telegram, whatsapp, x
 
 CHECKS = {
     "telegram": telegram.run,
@@ -13,6 +13,7 @@ CHECKS = {
     "login": hub_login.run,
     "live": live.run,
     "client": client.run,
+    "s3": s3.run,
 }
 
 
@@ -20,9 +21,9 @@ def main():
     wanted = sys.argv[1:] or list(CHECKS)
     if unknown := [name for name in wanted if name not in CHECKS]:
         sys.exit(f"There is no check {unknown[0]}. Checks: {', '.join(CHECKS)}")
-    with hub_login.OAuthServer() as oauth:
-        there = stage.Stage(oauth.settings())
-        there.oauth = oauth
+    with hub_login.OAuthServer() as oauth, s3.Bucket() as bucket:
+        there = stage.Stage({**oauth.settings(), **bucket.settings()})
+        there.oauth, there.bucket = oauth, bucket
         try:
             there.wait()
             for name in wanted:

@@ -339,6 +339,263 @@ async fn a_live_message_has_the_address_of_its_picture() {
     assert_eq!(path(shown.as_str().expect("an address")), path(url));
 }
 
+/// Connects an account by following the pages a browser would be sent through.
+async fn connect(world: &World, user: &User, platform: &str) {
+    let start = user.get(&format!("/api/oauth/connect/{platform}")).await;
+    start.expect(200);
+    let url = start.text("/authorizationUrl");
+    let end = world.http().follow(&url, "/connect?").await;
+    assert!(end.contains("success=true"), "{end}");
+}
+
+/// A customer writes with something attached, and the newest message's address is loaded.
+async fn loads(
+    world: &World,
+    user: &User,
+    from: (&str, &str, &str),
+    media: Value,
+    unread: i64,
+) -> Loaded {
+    let (platform, account, person) = from;
+    let body = json!({
+        "platform": platform, "account": account, "from": { "id": person, "name": "Mira Q" },
+        "text": "look", "media": media,
+    });
+    let url = format!("{}/control/incoming", world.sandbox());
+    world.http().post(&url, &body).await.expect(200);
+    let conversation = user.conversation(unread).await;
+    let message = with_media(user, &conversation).await;
+    assert_eq!(message["content"], "look");
+    let url = message["mediaUrl"].as_str().expect("an address");
+    assert!(
+        url.contains("/api/media/") && !url.contains(platform),
+        "{url}"
+    );
+    loaded(url).await
+}
+
+/// A file name no other test uses: the platforms remember.
+fn named(extension: &str) -> String {
+    format!("{}.{extension}", uuid::Uuid::new_v4().simple())
+}
+
+#[tokio::test]
+async fn whatsapp_wants_the_token_twice_and_addresses_die() {
+    let world = World::start().await;
+    let user = world.register().await;
+    let number = "205612348765432";
+    connect(&world, &user, "whatsapp").await;
+    let name = named("jpg");
+    shelve(&world, &name, PNG).await;
+    let from = ("whatsapp", number, "491701239991");
+    let media = json!({ "kind": "image", "name": name });
+    // The address is not good once: it is asked for again, in the same run.
+    let fault = json!({ "platform": "whatsapp", "op": "media", "mode": "status", "status": 404,
+        "times": 1 });
+    world.fault(fault).await;
+    let loaded = loads(&world, &user, from, media, 1).await;
+    assert_eq!((loaded.status, &*loaded.bytes), (200, PNG));
+    let asked = world.requests().await;
+    let count = |path: &str| {
+        asked
+            .iter()
+            .filter(|(_, it, _)| it.starts_with(path))
+            .count()
+    };
+    assert_eq!(count("/whatsapp_business/attachments"), 2, "{asked:?}");
+    // Neither a person with an address nor an address from yesterday gets anything.
+    let place = format!("{}/whatsapp_business/attachments/", world.sandbox());
+    let without = load(&format!("{place}?mid=1&ext=1&hash=1")).await;
+    assert_eq!(without.status, 401);
+}
+
+#[tokio::test]
+async fn teams_hosts_pictures_and_keeps_files_in_drives() {
+    let world = World::start().await;
+    let user = world.register().await;
+    let person = uuid::Uuid::new_v4().to_string();
+    let url = format!("{}/control/teams/people", world.sandbox());
+    let nora = json!({ "id": person, "name": "Nora Wind" });
+    world.http().post(&url, &nora).await.expect(200);
+    connect(&world, &user, "teams").await;
+    // Until the hub is subscribed, only polls bring messages.
+    let subscriptions = format!("{}/control/teams/subscriptions/{person}", world.sandbox());
+    eventually("a subscription", Duration::from_secs(20), async || {
+        let listed = world.http().get(&subscriptions).await.body;
+        match listed["subscriptions"][0].is_string() {
+            true => Ok(()),
+            false => Err(listed),
+        }
+    })
+    .await;
+    let (picture, file) = (named("png"), named("pdf"));
+    shelve(&world, &picture, PNG).await;
+    shelve(&world, &file, b"%PDF-1.7 an order").await;
+    let from = ("teams", &*person, "b2b2b2b2-0000-4000-8000-000000000002");
+    // Tokens from before this moment are worth nothing: they are renewed for the picture.
+    let url = format!("{}/control/teams/tokens/{person}", world.sandbox());
+    world.http().post(&url, &json!({})).await.expect(200);
+    let media = json!({ "kind": "image", "name": picture });
+    let loaded = loads(&world, &user, from, media, 1).await;
+    assert_eq!((loaded.status, &*loaded.bytes), (200, PNG));
+    let media = json!({ "kind": "file", "name": file });
+    let loaded = loads(&world, &user, from, media, 2).await;
+    assert_eq!(loaded.bytes, b"%PDF-1.7 an order");
+    assert_eq!(
+        loaded.header("content-disposition"),
+        "attachment; filename=\"media.pdf\""
+    );
+    // The sandbox refuses a signed address to whoever brings a token, so the hub brought none.
+    assert_eq!(losses(&world).await, Vec::<String>::new());
+
+    // Mira takes the picture back: whoever still has its address gets nothing more.
+    let conversation = user.conversation(2).await;
+    let thread = messages(&user, &conversation).await;
+    let (file, picture) = (&thread[0], &thread[1]);
+    let url = picture["mediaUrl"].as_str().expect("an address");
+    let message = picture["platformMessageId"].clone();
+    let (mira, nora) = (from.2, from.1);
+    let (one, other) = if nora <= mira {
+        (nora, mira)
+    } else {
+        (mira, nora)
+    };
+    let chat = format!("19:{one}_{other}@unq.gbl.spaces");
+    let deleted = json!({ "chat": chat, "message": message, "action": "delete" });
+    let control = format!("{}/control/teams/messages", world.sandbox());
+    world.http().post(&control, &deleted).await.expect(200);
+    eventually(
+        "no picture",
+        Duration::from_secs(20),
+        async || match load(url).await.status {
+            404 => Ok(()),
+            other => Err(other),
+        },
+    )
+    .await;
+    let kept = file["mediaUrl"].as_str().expect("an address");
+    assert_eq!(load(kept).await.status, 200);
+    assert_eq!(files(&world.dir().join("data/media")).len(), 1);
+}
+
+/// Loads a part of an address.
+async fn load_part(url: &str, headers: &[(&str, &str)]) -> Loaded {
+    let mut asked = reqwest::Client::new().get(url);
+    for (name, value) in headers {
+        asked = asked.header(*name, *value);
+    }
+    let answer = asked.send().await.expect("the hub answers");
+    Loaded {
+        status: answer.status().as_u16(),
+        headers: answer.headers().clone(),
+        bytes: answer.bytes().await.expect("a body").to_vec(),
+    }
+}
+
+#[tokio::test]
+async fn a_browser_seeks_in_a_film() {
+    let world = World::start().await;
+    let user = world.register().await;
+    let (_, page) = world.connect_facebook(&user).await;
+    // More than a piece that is read at once; no two places of it look the same.
+    let mut film = b"\0\0\0\x20ftypisom".to_vec();
+    film.extend((0..400_000_u32).flat_map(u32::to_be_bytes));
+    shelve(&world, "film.mp4", &film).await;
+    let media = json!({ "kind": "video", "name": "film.mp4" });
+    attach(&world, "facebook", &page, media).await;
+    let conversation = user.conversation(1).await;
+    let message = with_media(&user, &conversation).await;
+    let url = message["mediaUrl"].as_str().expect("an address");
+
+    let whole = load(url).await;
+    assert_eq!((whole.status, &whole.bytes), (200, &film));
+    assert_eq!(whole.header("accept-ranges"), "bytes");
+    assert_eq!(whole.header("content-length"), film.len().to_string());
+    let (tag, size) = (whole.header("etag").to_owned(), film.len());
+    assert!(
+        tag.len() > 10 && tag.starts_with('"') && tag.ends_with('"'),
+        "{tag}"
+    );
+
+    for (range, part) in [
+        ("bytes=0-1", 0..2),
+        ("bytes=65535-65536", 65_535..65_537),
+        ("bytes=1000000-1300000", 1_000_000..1_300_001),
+        ("bytes=1599000-", 1_599_000..size),
+        ("bytes=-7", size - 7..size),
+    ] {
+        let got = load_part(url, &[("range", range)]).await;
+        assert_eq!(got.status, 206, "{range}");
+        assert!(got.bytes == film[part.clone()], "{range}");
+        let place = format!("bytes {}-{}/{size}", part.start, part.end - 1);
+        assert_eq!(got.header("content-range"), place);
+        assert_eq!(got.header("content-length"), part.len().to_string());
+        assert_eq!(got.header("content-type"), "video/mp4");
+        assert_eq!(got.header("etag"), tag);
+        assert_eq!(got.header("x-content-type-options"), "nosniff");
+    }
+    let beyond = load_part(url, &[("range", &format!("bytes={size}-"))]).await;
+    assert_eq!(beyond.status, 416);
+    assert_eq!(beyond.header("content-range"), format!("bytes */{size}"));
+    assert_eq!(beyond.code(), "RANGE_NOT_SATISFIABLE");
+
+    // Conditions: what the client has, and parts of what it has begun with.
+    let had = load_part(url, &[("if-none-match", &tag)]).await;
+    assert_eq!((had.status, had.bytes.len()), (304, 0));
+    assert_eq!(had.header("etag"), tag);
+    let range = ("range", "bytes=0-9");
+    let same = load_part(url, &[range, ("if-range", &tag)]).await;
+    assert_eq!((same.status, same.bytes.len()), (206, 10));
+    let other = load_part(url, &[range, ("if-range", "\"other\"")]).await;
+    assert_eq!((other.status, other.bytes.len()), (200, size));
+
+    // HEAD tells of the whole, whatever part it names.
+    let head = reqwest::Client::new()
+        .head(url)
+        .header("range", "bytes=0-1");
+    let head = head.send().await.expect("the hub answers");
+    assert_eq!(head.status(), 200);
+    let header = |name: &str| head.headers()[name].to_str().unwrap_or_default().to_owned();
+    assert_eq!(header("content-length"), size.to_string());
+    assert_eq!(header("etag"), tag);
+    // Only who was given the address gets even that.
+    let altered = url.replace("signature=", "signature=00");
+    let refused = load_part(&altered, &[range]).await;
+    assert_eq!(refused.status, 403);
+}
+
+#[tokio::test]
+async fn x_hands_photos_to_participants_and_clips_to_anybody() {
+    let world = World::start().await;
+    let user = world.register().await;
+    let account = format!("17{}", &uuid::Uuid::new_v4().as_u128().to_string()[..16]);
+    let url = format!("{}/control/twitter/users", world.sandbox());
+    let named_user = json!({ "id": account, "username": "northwind", "name": "Northwind" });
+    world.http().post(&url, &named_user).await.expect(200);
+    connect(&world, &user, "twitter").await;
+    let (photo, clip) = (named("jpg"), named("mp4"));
+    let mp4 = b"\0\0\0\x20ftypisom a clip of a teapot";
+    shelve(&world, &photo, PNG).await;
+    shelve(&world, &clip, mp4).await;
+    let from = ("twitter", &*account, "1700000000000000202");
+    let media = json!({ "kind": "image", "name": photo });
+    let loaded = loads(&world, &user, from, media, 1).await;
+    assert_eq!((loaded.status, &*loaded.bytes), (200, PNG));
+    let media = json!({ "kind": "video", "name": clip });
+    let loaded = loads(&world, &user, from, media, 2).await;
+    assert_eq!((loaded.status, &*loaded.bytes), (200, &mp4[..]));
+    assert_eq!(loaded.header("content-type"), "video/mp4");
+    // A clip's address refuses tokens, a photo's whoever has none.
+    let asked = world.requests().await;
+    let photos = "/2/dm_conversations/media/";
+    let (_, path, _) = asked
+        .iter()
+        .find(|(_, it, _)| it.starts_with(photos))
+        .expect("a photo was asked for");
+    let without = load(&format!("{}{path}", world.sandbox())).await;
+    assert_eq!(without.status, 401);
+}
+
 #[tokio::test]
 async fn telegram_is_asked_where_a_file_is() {
     let world = World::start().await;

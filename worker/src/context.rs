@@ -34,14 +34,23 @@ pub struct Context {
 }
 
 impl Context {
-    /// Puts a worker together.
+    /// Puts a worker together. Media are in the folder of the settings: see [`Context::open`].
     pub fn new(store: Store, settings: &Settings) -> Result<Self, reqwest::Error> {
+        Self::open(store, settings, Objects::in_folder(&settings.media.dir))
+    }
+
+    /// The same, with media where somebody has opened a place for them.
+    pub fn open(
+        store: Store,
+        settings: &Settings,
+        objects: Objects,
+    ) -> Result<Self, reqwest::Error> {
         Ok(Self {
             inner: Arc::new(Inner {
                 store,
                 settings: settings.worker.clone(),
                 media: settings.media.clone(),
-                objects: Objects::in_folder(&settings.media.dir),
+                objects,
                 fetcher: Fetcher::new(settings)?,
                 apps: Platform::ALL
                     .into_iter()

@@ -58,6 +58,11 @@ pub const SCHEDULES: &[Schedule] = &[
         purpose: "erase the keys of days past MESSAGE_RETENTION_DAYS: their content is gone for good",
     },
     Schedule {
+        name: "media",
+        cron: "0 30 3 * * *",
+        purpose: "delete media nobody can open: of erased people, of days past MESSAGE_RETENTION_DAYS",
+    },
+    Schedule {
         name: "job-history",
         cron: "0 20 2 * * *",
         purpose: "delete the history of jobs that ended a day ago",

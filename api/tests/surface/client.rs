@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use hub_api::{Api, router};
+use hub_store::objects::Objects;
 use uuid::Uuid;
 
 use crate::hub::{Answer, Hub, ORIGIN, call, request};
@@ -45,7 +46,8 @@ impl Folder {
     fn serve(&self, hub: &Hub) -> Result<Router, String> {
         let mut settings = hub.api.settings().clone();
         settings.server.static_dir = Some(self.dir.clone());
-        let api = Api::open(hub.store().clone(), Arc::new(settings), None);
+        let objects = Objects::in_folder(&settings.media.dir);
+        let api = Api::open(hub.store().clone(), Arc::new(settings), None, objects);
         api.map(router).map_err(|error| error.to_string())
     }
 }

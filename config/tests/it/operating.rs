@@ -2,7 +2,7 @@
 
 use hub_config::{Role, Settings};
 
-use crate::load;
+use crate::{load, sentence};
 
 /// A production environment with nothing wrong in it.
 const PRODUCTION: &[(&str, &str)] = &[
@@ -28,6 +28,43 @@ fn a_role_asks_for_what_it_needs_and_no_more() {
     load(&[database]).require(Role::Migrate).unwrap();
     for role in [Role::Api, Role::Worker, Role::Migrate] {
         production(&[]).require(role).unwrap();
+    }
+}
+
+#[test]
+fn a_bucket_is_named_with_who_may_use_it() {
+    let named = &[
+        ("HUB_MEDIA_BUCKET", "media"),
+        ("HUB_MEDIA_S3_ENDPOINT", "https://s3.example:9000/"),
+        ("HUB_MEDIA_S3_ACCESS_KEY_ID", "AKIATEST"),
+        ("HUB_MEDIA_S3_SECRET_ACCESS_KEY", " a secret "),
+    ];
+    assert!(load(&[]).media.bucket.is_none());
+    let settings = load(named);
+    let bucket = settings.media.bucket.as_ref().expect("a bucket");
+    assert_eq!(bucket.endpoint.as_deref(), Some("https://s3.example:9000"));
+    assert_eq!(bucket.region, "us-east-1");
+    assert_eq!(bucket.secret_access_key.expose(), " a secret ");
+    let shown = settings.describe().join("\n");
+    assert!(!shown.contains("a secret"), "{shown}");
+    for left_out in [2, 3] {
+        let mut lacking = named.to_vec();
+        let (name, _) = lacking.remove(left_out);
+        let error = sentence(&lacking);
+        assert!(
+            error.contains(&name["HUB_MEDIA_".len()..].to_lowercase()),
+            "{error}"
+        );
+    }
+    for odd in [
+        "s3.example",
+        "https://s3.example/path",
+        "ftp://s3.example",
+        "https://x@s3.example",
+    ] {
+        let mut wrong = named.to_vec();
+        wrong[1].1 = odd;
+        assert!(sentence(&wrong).contains("HUB_MEDIA_S3_ENDPOINT"), "{odd}");
     }
 }
 

@@ -264,6 +264,14 @@ fn refused(class: Class, answer: &HttpResponse, reason: String) -> SendOutcome {
 
 /// How a call that is no send failed; `None` for a success.
 pub fn call_failure(answer: &Result<HttpResponse, TransportError>) -> Option<CallFailure> {
+    call_failure_of(answer, |_| None)
+}
+
+/// The same for a product with codes of its own, which go before [`class`].
+pub fn call_failure_of(
+    answer: &Result<HttpResponse, TransportError>,
+    special: fn(&GraphError) -> Option<Class>,
+) -> Option<CallFailure> {
     let answer = match answer {
         Ok(answer) => answer,
         Err(_) => {
@@ -276,7 +284,8 @@ pub fn call_failure(answer: &Result<HttpResponse, TransportError>) -> Option<Cal
         return (!answer.is_success()).then_some(CallFailure::Backoff { reason });
     };
     let reason = error.reason.clone();
-    Some(match class(&error, answer.status) {
+    let class = special(&error).unwrap_or_else(|| class(&error, answer.status));
+    Some(match class {
         Class::Throttled | Class::Later(_) => match wait(answer) {
             Some(wait) => CallFailure::RetryAfter { wait, reason },
             None => CallFailure::Backoff { reason },

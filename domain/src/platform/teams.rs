@@ -14,6 +14,7 @@ mod card;
 mod connect;
 mod graph;
 mod html;
+mod media;
 mod message;
 mod notice;
 mod poll;
@@ -27,8 +28,9 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use super::call::{CallFailure, Fetch, PollFlow, SubscribeFlow, Tokens};
-use super::fact::Fact;
+use super::fact::{Fact, Media};
 use super::http::{HttpRequest, HttpResponse, TransportError};
+use super::media::MediaFlow;
 use super::polling::Polling;
 use super::{
     Adapter, App, Capabilities, ConnectError, ConnectFlow, Credentials, Grant, Handshake, Headers,
@@ -145,6 +147,10 @@ impl Adapter for Graph {
 
     fn interpret(&self, answer: &Result<HttpResponse, TransportError>) -> SendOutcome {
         send::interpret(answer)
+    }
+
+    fn media(&self, app: &App, credentials: &Credentials, medium: &Media) -> Box<dyn MediaFlow> {
+        media::flow(app, credentials, medium)
     }
 
     fn polling(&self) -> Option<Polling> {

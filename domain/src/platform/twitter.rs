@@ -14,6 +14,7 @@ mod connect;
 mod content;
 mod page;
 mod party;
+mod photo;
 mod poll;
 mod problem;
 mod send;
@@ -27,8 +28,9 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use super::call::{CallFailure, PollFlow, Tokens};
-use super::fact::Fact;
+use super::fact::{Fact, Media};
 use super::http::{HttpRequest, HttpResponse, TransportError};
+use super::media::MediaFlow;
 use super::polling::Polling;
 use super::{
     Adapter, App, Capabilities, ConnectError, ConnectFlow, Credentials, Grant, Handshake, Headers,
@@ -221,6 +223,10 @@ impl Adapter for DirectMessages {
         now: DateTime<Utc>,
     ) -> Option<Box<dyn PollFlow>> {
         Some(Box::new(poll::Flow::new(app, credentials, cursor, now)))
+    }
+
+    fn media(&self, app: &App, credentials: &Credentials, medium: &Media) -> Box<dyn MediaFlow> {
+        Box::new(photo::flow(app, credentials, medium))
     }
 
     /// Nothing: the webhook is registered, and its accounts subscribed, as they are connected.

@@ -10,6 +10,7 @@
 //! that it could not be delivered is told by a status later. There is no history to ask for.
 
 mod connect;
+mod media;
 mod message;
 mod person;
 mod send;
@@ -18,8 +19,9 @@ mod webhook;
 
 use std::time::Duration;
 
-use super::fact::Fact;
+use super::fact::{Fact, Media};
 use super::http::{HttpRequest, HttpResponse, TransportError};
+use super::media::MediaFlow;
 use super::{
     Adapter, App, Capabilities, ConnectError, ConnectFlow, Credentials, Grant, Handshake, Headers,
     Outbound, Platform, Receipts, Reconcile, Refused, SendOutcome, Tells, TextUnit, Unreadable,
@@ -109,6 +111,10 @@ impl Adapter for Cloud {
 
     fn interpret(&self, answer: &Result<HttpResponse, TransportError>) -> SendOutcome {
         send::interpret(answer)
+    }
+
+    fn media(&self, app: &App, credentials: &Credentials, medium: &Media) -> Box<dyn MediaFlow> {
+        Box::new(media::Lookup::new(app, credentials, medium))
     }
 
     /// Meta is told in the app's dashboard; business accounts are subscribed as they are connected.

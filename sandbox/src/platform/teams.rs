@@ -3,12 +3,14 @@
 //! Played: the sign-in pages of any tenant, the token endpoint with refresh tokens that rotate, the
 //! signed-in person, subscriptions with their handshake, change notifications and lifecycle events,
 //! chats and their messages. Notifications go to the hub's address that the controls know, under the
-//! path of the subscription's. Chats of two exist as soon as anybody names them, because their
+//! path of the subscription's. Pictures are hosted by Graph, files are in a drive that Graph knows by
+//! their shares. Chats of two exist as soon as anybody names them, because their
 //! names say who is in them; so they survive a restart of the sandbox, as tokens do. Not played:
-//! channels, files, encrypted notifications.
+//! channels, uploads, encrypted notifications.
 
 mod chats;
 mod controls;
+mod files;
 mod login;
 mod notify;
 mod send;
@@ -181,8 +183,9 @@ impl Graph {
     async fn dispatch(self: Arc<Self>, call: Call) -> Response {
         let decoded: Vec<String> = call.segments().into_iter().map(decoded).collect();
         let path: Vec<&str> = decoded.iter().map(String::as_str).collect();
-        // Sending looks for its fault itself, after it has checked the message.
+        // Sending looks for its fault itself, after it has checked the message; so do media.
         let op = match (&call.method, &path[..]) {
+            (_, [_, "chats", _, "messages", _, "hostedContents", ..]) => None,
             (_, [_, "oauth2", "v2.0", "token"] | [_, "me"]) => Some(Op::Token),
             (&Method::GET, [_, "me", "chats"] | [_, "chats", ..]) => Some(Op::Fetch),
             _ => None,
@@ -207,6 +210,21 @@ impl Graph {
             (&Method::GET, [_, "me", "chats"]) => self.list_chats(call),
             (&Method::GET, [_, "chats", chat, "messages"]) => self.list_messages(call, chat),
             (&Method::GET, [_, "chats", chat, "messages", id]) => self.message(call, chat, id),
+            (
+                &Method::GET,
+                [
+                    _,
+                    "chats",
+                    chat,
+                    "messages",
+                    id,
+                    "hostedContents",
+                    name,
+                    "$value",
+                ],
+            ) => self.hosted(call, chat, id, name).await,
+            (&Method::GET, [_, "shares", share, "driveItem"]) => self.drive_item(call, share),
+            (&Method::GET, ["drive", name]) => self.file(call, name).await,
             (&Method::POST, [_, "chats", chat, "messages"]) => self.send(call, chat).await,
             (&Method::POST, [_, "subscriptions"]) => self.subscribe(call).await,
             (&Method::GET, [_, "subscriptions"]) => self.list_subscriptions(call),
@@ -237,7 +255,7 @@ impl Player for Graph {
     fn claims(&self, call: &Call) -> bool {
         match call.segments()[..] {
             [first, ..] if first == "v1.0" || first == "beta" => true,
-            [_, "oauth2", "v2.0", ..] => true,
+            [_, "oauth2", "v2.0", ..] | ["drive", _] => true,
             _ => false,
         }
     }
@@ -256,7 +274,10 @@ impl Player for Graph {
             .people
             .insert(from.clone(), incoming.from_name.clone());
         let chat = chats::name_of_two(&person, from);
-        let id = self.add_message(&chat, from, "text", &incoming.text);
+        let id = match &incoming.media {
+            Some(media) => self.add_with_media(&chat, from, &incoming.text, media),
+            None => self.add_message(&chat, from, "text", &incoming.text),
+        };
         Ok(Written {
             webhook: self.notification(&person, &chat, &id, "created"),
             message_id: id,

@@ -4,9 +4,11 @@
 //! one again ends the whole family), users, sending, pages of messages, the limits of both with
 //! their headers, registering a webhook with its challenge, subscriptions. Webhooks arrive without a
 //! subscription too, because the sandbox forgets those when it restarts; they stop when a challenge
-//! fails, as on X. Not played: media, groups, encrypted chat, credits.
+//! fails, as on X. What a customer attaches is a photo, which only a participant gets from the API, or
+//! a clip at an address of its own. Not played: uploads, groups, encrypted chat, credits.
 
 mod answers;
+mod attached;
 mod login;
 mod messages;
 mod webhook;
@@ -163,8 +165,9 @@ impl X {
     async fn dispatch(self: Arc<Self>, call: Call) -> Response {
         let segments = call.segments();
         let path = segments.as_slice();
-        // Sending looks for its fault itself, after it has checked the message.
+        // Sending looks for its fault itself, after it has checked the message; so do media.
         let op = match (&call.method, path) {
+            (_, ["2", "dm_conversations", "media", ..]) => None,
             (_, ["2", "oauth2", "token"] | ["2", "users", ..]) => Some(Op::Token),
             (&Method::GET, ["2", "dm_events" | "dm_conversations", ..]) => Some(Op::Fetch),
             _ => None,
@@ -210,6 +213,10 @@ impl X {
                 self.events(call, Some(other))
             }
             (&Method::GET, ["2", "dm_events", id]) => self.event(call, id),
+            (&Method::GET, ["2", "dm_conversations", "media", message, id, resource]) => {
+                self.photo(call, message, id, resource).await
+            }
+            (&Method::GET, ["twimg", "dm_video", id, _]) => self.clip(call, id).await,
             (_, ["2", "webhooks", ..] | ["2", "activity", "subscriptions", ..]) => {
                 self.webhooks(call, &path[1..]).await
             }
@@ -232,7 +239,10 @@ impl Player for X {
     }
 
     fn claims(&self, call: &Call) -> bool {
-        matches!(call.segments().as_slice(), ["2", ..] | ["i", "oauth2", ..])
+        matches!(
+            call.segments().as_slice(),
+            ["2", ..] | ["i", "oauth2", ..] | ["twimg", ..]
+        )
     }
 
     fn answer(self: Arc<Self>, call: Call) -> BoxFuture<'static, Response> {
@@ -249,7 +259,12 @@ impl Player for X {
         self.memory()
             .users
             .insert(from.clone(), (username, incoming.from_name.clone()));
-        let message = Message::new(self.new_id(), from, &account, &incoming.text);
+        let mut message = Message::new(self.new_id(), from, &account, &incoming.text);
+        let id = self.new_id();
+        message.medium = incoming
+            .media
+            .as_ref()
+            .map(|it| attached::Medium::new(id, it));
         self.memory().messages.push(message.clone());
         Ok(Written {
             message_id: message.id.clone(),

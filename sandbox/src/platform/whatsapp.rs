@@ -2,7 +2,7 @@
 //!
 //! Played: the login dialog, token exchange, the business account a token was granted for with its
 //! number, subscriptions, registration, sending with statuses (sent, delivered, read, or failed when
-//! a control says so), people with a number and a business-scoped id, and pictures in two steps, both
+//! a control says so), people with a number and a business-scoped id, and media in two steps, both
 //! with the token. Not played: templates, the 24-hour window (a send fault with status 403 says what
 //! the platform would, 423 its limit on pairs), groups, uploads.
 
@@ -62,8 +62,8 @@ struct Memory {
     people: BTreeMap<String, Person>,
     /// Business accounts that are subscribed.
     subscriptions: BTreeSet<String>,
-    /// Media ids that were handed out.
-    media: BTreeSet<String>,
+    /// What people sent, by media id.
+    media: BTreeMap<String, media::Medium>,
     /// Codes that the next accepted messages fail with.
     failures: VecDeque<u32>,
 }
@@ -120,7 +120,7 @@ impl Cloud {
 
     async fn route(self: &Arc<Self>, call: &Call, method: &Method, path: &[&str]) -> Answer {
         match (method, path) {
-            (&Method::GET, ["whatsapp_business", "attachments"]) => Ok(self.bytes(call)),
+            (&Method::GET, ["whatsapp_business", "attachments"]) => Ok(self.bytes(call).await),
             (&Method::GET, ["dialog", "oauth"]) => Ok(self.login.dialog(call, "_=_")),
             (_, ["oauth", "access_token"]) => self.login.access_token(call),
             (&Method::GET, ["debug_token"]) => self
@@ -294,9 +294,9 @@ impl Player for Cloud {
             "type": "text",
             "text": {"body": incoming.text},
         });
-        if incoming.picture {
-            message["type"] = "image".into();
-            message["image"] = self.new_picture(&incoming.text);
+        if let Some((kind, medium)) = self.new_medium(incoming) {
+            message["type"] = kind.into();
+            message[kind] = medium;
             message["text"].take();
         }
         if let Some(phone) = person.phone {

@@ -81,7 +81,8 @@ impl DataKey {
         }
     }
 
-    /// Seals a file, bound to `place`, without an envelope.
+    /// Seals a file in one piece, bound to `place`, without an envelope. Objects of earlier builds are
+    /// sealed so; see [`super::file`] for how they are now.
     pub fn seal_file(&self, place: &[u8], mut bytes: Vec<u8>) -> Vec<u8> {
         let mut nonce = [0u8; NONCE_LEN];
         rand::fill(&mut nonce).expect("the operating system's random source works");

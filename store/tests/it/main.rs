@@ -21,6 +21,7 @@ mod import;
 mod jobs;
 mod keys;
 mod limits;
+mod objects;
 mod old_snapshot;
 mod outage;
 mod past;

@@ -81,6 +81,11 @@ impl Maintenance {
                     None => 0,
                 }
             }
+            "media" => {
+                let kept_from = retention::kept_from(Utc::now(), settings.message_retention_days);
+                let objects = self.context.objects();
+                objects.sweep(store.vault(), kept_from).await?
+            }
             "job-history" => jobs::prune_history(store.pool(), DAY).await?,
             "told" => told::prune(store.pool(), DAY).await?,
             "tokens" => super::tokens::enqueue_expiring(&self.context).await?,

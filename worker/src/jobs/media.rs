@@ -5,6 +5,10 @@
 //! under the key of the message's text. What became of each is an event, once. What cannot be had is
 //! an event as well: at once when asking again does not help, after every allowed attempt when it
 //! might have. A run that dies leaves objects whose events the next run adds, without fetching again.
+//!
+//! Calls are made in the account's name: with tokens that were renewed if need be, and out of its
+//! budget, as is a fetch that carries a token. A medium alone never ends an account's authorisation:
+//! a platform that refuses the tokens is asked again, with newer ones, until the attempts are spent.
 
 use std::time::{Duration, Instant};
 
@@ -14,22 +18,25 @@ use hub_domain::id::{Key, Shard, object_id};
 use hub_domain::media::{content_type, fits};
 use hub_domain::platform::call::CallFailure;
 use hub_domain::platform::fact::Media as Medium;
-use hub_domain::platform::media::MediaStep;
-use hub_domain::platform::{Adapter, App, Credentials};
+use hub_domain::platform::media::{Download, MediaStep};
+use hub_domain::platform::{Adapter, App, Credentials, Platform};
 use hub_domain::retry;
-use hub_store::Result;
 use hub_store::account::Owner;
 use hub_store::jobs::{Job, NewJob, Outcome};
 use hub_store::objects::About;
-use hub_store::usage::Call;
 use hub_store::vault::{DataKey, Opened};
+use hub_store::{Error, Result};
+use sha2::{Digest as _, Sha256};
 
+use super::withdrawn::STORE_LOOK;
 use super::{Queue, entropy};
 use crate::Context;
+use crate::call::{Called, NotNow};
 use crate::fetch::FetchError;
+use crate::renewal::{Access, Renewal};
 
 /// Media of one message that are fetched. Platforms allow ten.
-const MEDIA_MAX: usize = 20;
+pub(super) const MEDIA_MAX: usize = 20;
 
 /// Calls of one medium's flow.
 const CALLS_MAX: usize = 5;
@@ -60,6 +67,10 @@ enum Missing {
     Lost(MediaLoss),
     /// For now.
     Later(Option<Duration>, String),
+    /// For now, because the account may not call. That is no failed attempt.
+    NotNow(NotNow),
+    /// For now, because the platform does not know the tokens.
+    Unknown(String),
 }
 
 impl From<FetchError> for Missing {
@@ -77,10 +88,8 @@ impl From<CallFailure> for Missing {
     fn from(failure: CallFailure) -> Self {
         match failure {
             CallFailure::RetryAfter { wait, reason } => Self::Later(Some(wait), reason),
-            // Somebody may connect the account again while attempts last.
-            CallFailure::Backoff { reason } | CallFailure::Reconnect { reason } => {
-                Self::Later(None, reason)
-            }
+            CallFailure::Backoff { reason } => Self::Later(None, reason),
+            CallFailure::Reconnect { reason } => Self::Unknown(reason),
             CallFailure::Permanent { .. } => Self::Lost(MediaLoss::Gone),
         }
     }
@@ -91,8 +100,28 @@ struct Source<'a> {
     announced: &'a MediaAnnounced,
     adapter: &'static dyn Adapter,
     app: &'a App,
-    credentials: Option<Credentials>,
+    renewal: Option<Renewal>,
     key: &'a DataKey,
+}
+
+/// What calls are made with.
+struct Tokens {
+    credentials: Credentials,
+    /// `None` for those that cannot be renewed from here.
+    version: Option<i64>,
+}
+
+impl Source<'_> {
+    fn owner(&self) -> Owner {
+        Owner {
+            user: self.announced.user,
+            account: self.announced.account,
+        }
+    }
+
+    fn platform(&self) -> Platform {
+        self.announced.platform
+    }
 }
 
 impl Media {
@@ -101,36 +130,91 @@ impl Media {
         Self { context }
     }
 
-    /// A medium's bytes, from wherever the platform says.
+    /// The tokens of the account. Those that are no good any more are good enough for platforms that
+    /// give an address with the message.
+    async fn tokens(&self, source: &Source<'_>, access: Access) -> Result<Option<Tokens>> {
+        if let Access::Granted(held) = access {
+            return Ok(Some(Tokens {
+                version: Some(held.state.version),
+                credentials: held.credentials,
+            }));
+        }
+        let route = source.renewal.as_ref().map(|it| it.route.as_str());
+        let (store, route) = (self.context.store(), route.unwrap_or_default());
+        let left = store.credentials(source.owner(), route).await?;
+        Ok(left.map(|credentials| Tokens {
+            credentials,
+            version: None,
+        }))
+    }
+
+    /// A medium's bytes, from wherever the platform says. Tokens that it does not know may be ones
+    /// that can be renewed.
     async fn bytes(
         &self,
         source: &Source<'_>,
         medium: &Medium,
         within: Duration,
-    ) -> std::result::Result<Vec<u8>, Missing> {
-        let announced = source.announced;
-        let credentials = (source.credentials.as_ref()).ok_or(Missing::Lost(MediaLoss::Gone))?;
-        let mut flow = source.adapter.media(source.app, credentials, medium);
-        let mut answer = None;
-        for _ in 0..CALLS_MAX {
-            match flow.next(answer.take()) {
-                MediaStep::Call(request) => {
-                    let call = Call {
-                        platform: announced.platform,
-                        endpoint: "media",
-                        user: Some(announced.user),
-                        account: Some(announced.account),
-                    };
-                    answer = Some(self.context.call(call, request).await);
-                }
-                MediaStep::Fetch(request) => {
-                    return Ok(self.context.fetcher().fetch(&request, within).await?);
-                }
-                MediaStep::Gone => return Err(Missing::Lost(MediaLoss::Gone)),
-                MediaStep::Failed(failure) => return Err(failure.into()),
-            }
+    ) -> Result<std::result::Result<Vec<u8>, Missing>> {
+        const GONE: Missing = Missing::Lost(MediaLoss::Gone);
+        let Some(renewal) = &source.renewal else {
+            return Ok(Err(GONE));
+        };
+        let Some(tokens) = self.tokens(source, renewal.access().await?).await? else {
+            return Ok(Err(GONE));
+        };
+        let found = self.follow(source, &tokens, medium, within).await?;
+        let (Err(Missing::Unknown(_)), Some(version)) = (&found, tokens.version) else {
+            return Ok(found);
+        };
+        match renewal.after_refusal(version).await? {
+            Some(access @ Access::Granted(_)) => match self.tokens(source, access).await? {
+                Some(newer) => self.follow(source, &newer, medium, within).await,
+                None => Ok(Err(GONE)),
+            },
+            _ => Ok(found),
         }
-        Err(Missing::Lost(MediaLoss::Gone))
+    }
+
+    /// The adapter's way to the bytes, walked to its end.
+    async fn follow(
+        &self,
+        source: &Source<'_>,
+        tokens: &Tokens,
+        medium: &Medium,
+        within: Duration,
+    ) -> Result<std::result::Result<Vec<u8>, Missing>> {
+        let (owner, platform) = (source.owner(), source.platform());
+        let mut flow = source
+            .adapter
+            .media(source.app, &tokens.credentials, medium);
+        let mut step = flow.next(None);
+        for _ in 0..CALLS_MAX {
+            step = match step {
+                MediaStep::Call(request) => {
+                    let called = self.context.call_as(platform, owner, "media", request);
+                    match called.await? {
+                        Called::Answered(answer) => flow.next(Some(answer)),
+                        Called::NotNow(not_now) => return Ok(Err(Missing::NotNow(not_now))),
+                    }
+                }
+                MediaStep::Fetch(download) => {
+                    let is_a_call = !download.request.headers.is_empty();
+                    if is_a_call && let Some(not_now) = self.context.admit(platform, owner).await? {
+                        return Ok(Err(Missing::NotNow(not_now)));
+                    }
+                    let fetcher = self.context.fetcher();
+                    match fetcher.fetch(&download.request, within).await {
+                        Ok(bytes) => return Ok(checked(&download, bytes)),
+                        Err(FetchError::Gone) => flow.refused(),
+                        Err(error) => return Ok(Err(error.into())),
+                    }
+                }
+                MediaStep::Gone => break,
+                MediaStep::Failed(failure) => return Ok(Err(failure.into())),
+            };
+        }
+        Ok(Err(Missing::Lost(MediaLoss::Gone)))
     }
 
     /// A medium in the object store: from an earlier run, or now.
@@ -150,7 +234,7 @@ impl Media {
         if medium.size.is_some_and(|size| size > bytes_max) {
             return Ok(Err(Missing::Lost(MediaLoss::TooBig)));
         }
-        let bytes = match self.bytes(source, medium, within).await {
+        let bytes = match self.bytes(source, medium, within).await? {
             Ok(bytes) => bytes,
             Err(missing) => return Ok(Err(missing)),
         };
@@ -180,11 +264,27 @@ impl Queue for Media {
     const NAME: &'static str = "media";
 
     async fn run(&self, job: &Job) -> Result<Outcome> {
+        match self.turn(job).await {
+            // No fault of the medium's.
+            Err(Error::Objects(reason)) => {
+                tracing::warn!(reason, "media wait for the object store");
+                Ok(Outcome::Again(STORE_LOOK))
+            }
+            ended => ended,
+        }
+    }
+}
+
+impl Media {
+    async fn turn(&self, job: &Job) -> Result<Outcome> {
         let (begun, store) = (Instant::now(), self.context.store());
         let Ok(announced) = serde_json::from_value::<MediaAnnounced>(job.payload.clone()) else {
             return Ok(park("the payload is malformed"));
         };
         let (user, sealed) = (announced.user, announced.media.0.as_str());
+        if store.is_withdrawn(user, announced.message).await? {
+            return Ok(Outcome::Done);
+        }
         let keys = store.vault().keyring(user, [sealed]).await?;
         // Erased, the person or the day: nobody could read what would be fetched.
         let Some(key) = keys.key(sealed)? else {
@@ -199,21 +299,19 @@ impl Queue for Media {
         let Some((adapter, app)) = self.context.platform(announced.platform) else {
             return Ok(park("there is no adapter for the platform"));
         };
-        let owner = Owner {
-            user,
-            account: announced.account,
-        };
-        let account = store.account(user, announced.account).await?;
-        let route = account.map(|it| it.route).unwrap_or_default();
-        let source = Source {
+        let mut source = Source {
             announced: &announced,
             adapter,
             app,
-            credentials: store.credentials(owner, &route).await?,
+            renewal: None,
             key,
         };
+        let account = store.account(user, announced.account).await?;
+        let route = account.map(|it| it.route).unwrap_or_default();
+        let (platform, owner) = (source.platform(), source.owner());
+        source.renewal = self.context.renewal(platform, owner, &route);
         let is_last = job.attempts.unsigned_abs() >= retry::JOB.attempts_max;
-        let mut again = None;
+        let (mut again, mut waits) = (None, None);
         for (medium, index) in media.iter().take(MEDIA_MAX).zip(0..) {
             let within = self.context.media().timeout;
             let within = within.min(RUN_MAX.saturating_sub(begun.elapsed()));
@@ -232,11 +330,20 @@ impl Queue for Media {
                     count("stored");
                     continue;
                 }
+                Err(Missing::NotNow(not_now)) => {
+                    waits = Some(not_now);
+                    continue;
+                }
                 Err(Missing::Later(wait, reason)) if !is_last => {
                     again = Some((wait, reason));
                     continue;
                 }
-                Err(Missing::Later(..)) => MediaLoss::Unreachable,
+                // Somebody may connect the account again while attempts last.
+                Err(Missing::Unknown(reason)) if !is_last => {
+                    again = Some((None, reason));
+                    continue;
+                }
+                Err(Missing::Later(..) | Missing::Unknown(_)) => MediaLoss::Unreachable,
                 Err(Missing::Lost(loss)) => loss,
             };
             let event = MediaUnavailable {
@@ -250,13 +357,28 @@ impl Queue for Media {
             count("unavailable");
         }
         let Some((wait, reason)) = again else {
-            return Ok(Outcome::Done);
+            return Ok(match waits {
+                Some(not_now) => Outcome::Again(not_now.come_back()),
+                None => Outcome::Done,
+            });
         };
         let delay = retry::delay(retry::JOB, job.attempts.unsigned_abs(), entropy());
         let after = delay
             .unwrap_or(retry::JOB.cap)
             .max(wait.unwrap_or_default());
         Ok(Outcome::Retry { after, reason })
+    }
+}
+
+/// The bytes, if they are the ones the platform spoke of. Others came wrong, and may come right.
+fn checked(download: &Download, bytes: Vec<u8>) -> std::result::Result<Vec<u8>, Missing> {
+    let is_other = |expected: [u8; 32]| Sha256::digest(&bytes)[..] != expected;
+    match download.sha256 {
+        Some(expected) if is_other(expected) => {
+            let reason = "the bytes have another digest than the platform said";
+            Err(Missing::Later(None, reason.to_owned()))
+        }
+        _ => Ok(bytes),
     }
 }
 

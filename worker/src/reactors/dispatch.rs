@@ -16,7 +16,7 @@ use hub_store::signal::Topic;
 use hub_store::{Connection, Result, Store};
 
 use crate::Context;
-use crate::jobs::{contact, disconnect, erase, media, poll, send, subscribe};
+use crate::jobs::{contact, disconnect, erase, media, poll, send, subscribe, withdrawn};
 use crate::reactor::Reactor;
 
 pub(crate) const NAME: Name = Name {
@@ -48,6 +48,7 @@ fn job(shard: Shard, recorded: &Recorded) -> Option<NewJob> {
         Event::AccountConnected(it) => poll::first(shard, it),
         Event::AccountDisconnected(it) => Some(disconnect::job(shard, it)),
         Event::MediaAnnounced(it) => Some(media::job(shard, it)),
+        Event::MessageDeleted(it) => Some(withdrawn::job(shard, it, recorded.recorded_at)),
         Event::UserErased(it) => Some(erase::job(recorded.place, it)),
         Event::UserRegistered(_)
         | Event::SessionStarted(_)
@@ -60,7 +61,6 @@ fn job(shard: Shard, recorded: &Recorded) -> Option<NewJob> {
         | Event::MessageReceived(_)
         | Event::MessageObserved(_)
         | Event::MessageEdited(_)
-        | Event::MessageDeleted(_)
         | Event::ReactionChanged(_)
         | Event::ReceiptReceived(_)
         | Event::ContactNamed(_)
@@ -128,10 +128,11 @@ pub(crate) struct Enqueue {
 }
 
 /// The kinds of events that ask for a job.
-const CONCERNS: [&str; 5] = [
+const CONCERNS: [&str; 6] = [
     "MessageQueued",
     "AccountConnected",
     "MediaAnnounced",
+    "MessageDeleted",
     "AccountDisconnected",
     "UserErased",
 ];
@@ -217,7 +218,7 @@ mod tests {
                 asked += usize::from(job.is_some());
             }
         }
-        // Four kinds at any version, one as the first.
-        assert_eq!(asked, 11);
+        // Six kinds at any version, one as the first.
+        assert_eq!(asked, 13);
     }
 }

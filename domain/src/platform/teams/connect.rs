@@ -20,6 +20,11 @@ use crate::signature::pkce_challenge;
 /// What the hub asks a person for.
 const SCOPES: &str = "offline_access User.Read Chat.Read Chat.ReadWrite ChatMessage.Send";
 
+/// What it asks for on top, to get files that others share in chats. Only the dialog names it: who
+/// connected before it did could otherwise not renew their tokens, and Microsoft puts everything a
+/// person agreed to into a token of Graph, whatever a renewal names.
+const FILES: &str = "Files.ReadWrite";
+
 /// Codes of the sign-in service after which only the person can help: tokens that ended or were
 /// revoked, a changed password, a disabled person, conditions of the organisation.
 const PERSON_NEEDED: [&str; 3] = ["interaction_required", "consent_required", "login_required"];
@@ -42,7 +47,7 @@ pub fn authorize(
         .append_pair("response_type", "code")
         .append_pair("redirect_uri", &app.redirect_uri)
         .append_pair("response_mode", "query")
-        .append_pair("scope", SCOPES)
+        .append_pair("scope", &format!("{SCOPES} {FILES}"))
         .append_pair("state", state);
     if let Some(verifier) = verifier {
         query
@@ -302,7 +307,7 @@ mod tests {
                 "redirect_uri",
                 "https://hub.example/api/oauth/callback/teams",
             ),
-            ("scope", SCOPES),
+            ("scope", &format!("{SCOPES} {FILES}")),
             ("state", "s1"),
             (
                 "code_challenge",

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::platform::call::CallFailure;
 use crate::platform::http::{HttpRequest, HttpResponse, TransportError};
+use crate::platform::media::is_same_origin;
 use crate::platform::{App, Credentials, outcome, wire};
 
 /// A Graph address. The path's variable parts must be escaped already.
@@ -33,16 +34,7 @@ pub fn get(credentials: &Credentials, url: String) -> HttpRequest {
 
 /// True for an address that Graph gave out and that leads to Graph: only there may a token go.
 pub fn is_ours(app: &App, link: &str) -> bool {
-    let host = |text: &str| {
-        let url = url::Url::parse(text).ok()?;
-        Some((
-            url.scheme().to_owned(),
-            url.host_str()?.to_owned(),
-            url.port_or_known_default(),
-        ))
-    };
-    let ours = host(&app.api_base);
-    ours.is_some() && host(link) == ours
+    is_same_origin(link, &app.api_base)
 }
 
 /// A time in ISO 8601 with up to nine digits of a second; some samples lack the zone, which is UTC.

@@ -41,7 +41,7 @@ impl File {
         let path = wire::filled(&body["result"]["file_path"]);
         match (answer.status, path) {
             (200, Some(path)) if is_inside(&path) => {
-                MediaStep::Fetch(HttpRequest::get(format!("{}{path}", self.folder)))
+                MediaStep::Fetch(HttpRequest::get(format!("{}{path}", self.folder)).into())
             }
             // Too big, an id of another bot, a path on somebody's disk.
             (200 | 400 | 404, _) => MediaStep::Gone,
@@ -112,11 +112,11 @@ mod tests {
             200,
             r#"{"ok":true,"result":{"file_path":"photos/file_7.jpg"}}"#,
         );
-        let MediaStep::Fetch(request) = found else {
+        let MediaStep::Fetch(download) = found else {
             panic!("{found:?}");
         };
         assert_eq!(
-            request.url,
+            download.request.url,
             "https://telegram.example/file/bot71:AA/photos/file_7.jpg"
         );
         for path in [

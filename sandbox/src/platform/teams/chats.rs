@@ -26,7 +26,7 @@ pub(super) struct Message {
     id: String,
     from: String,
     kind: &'static str,
-    content: String,
+    pub(super) content: String,
     created_ms: i64,
     modified_ms: i64,
     edited_ms: Option<i64>,
@@ -34,6 +34,7 @@ pub(super) struct Message {
     /// Who, what, when.
     reactions: Vec<(String, String, i64)>,
     history: Vec<Value>,
+    attachments: Vec<Value>,
 }
 
 /// What somebody does with a message.
@@ -90,26 +91,40 @@ impl Graph {
         kind: &'static str,
         content: &str,
     ) -> String {
+        self.add(chat, from, kind, |_| (content.to_owned(), Vec::new()))
+    }
+
+    /// The same with content and attachments that may name the message's id.
+    pub(super) fn add(
+        &self,
+        chat: &str,
+        from: &str,
+        kind: &'static str,
+        written: impl FnOnce(&str) -> (String, Vec<Value>),
+    ) -> String {
         let mut state = self.state();
         let ms = now_ms().max(state.last_message_ms + 1);
         state.last_message_ms = ms;
+        let id = ms.to_string();
+        let (content, attachments) = written(&id);
         let chat = state.chats.entry(chat.to_owned()).or_default();
         if chat.messages.len() == MESSAGES_MAX {
             chat.messages.remove(0);
         }
         chat.messages.push(Message {
-            id: ms.to_string(),
+            id: id.clone(),
             from: from.to_owned(),
             kind,
-            content: content.to_owned(),
+            content,
             created_ms: ms,
             modified_ms: ms,
             edited_ms: None,
             deleted_ms: None,
             reactions: Vec::new(),
             history: Vec::new(),
+            attachments,
         });
-        ms.to_string()
+        id
     }
 
     /// Changes a message; false when there is none of this id.
@@ -187,7 +202,7 @@ impl Graph {
                 "contentType": message.kind,
                 "content": if deleted { "" } else { message.content.as_str() },
             },
-            "attachments": [],
+            "attachments": if deleted { &[][..] } else { &message.attachments },
             "mentions": [],
             "reactions": reactions,
             "messageHistory": message.history,

@@ -9,6 +9,7 @@ use chrono::{DateTime, SecondsFormat};
 use serde_json::{Value, json};
 
 use super::answers::{self, Answer, Limits, Problem, WINDOW_S};
+use super::attached::Medium;
 use super::{HANG, NAME, X};
 use crate::call::Call;
 use crate::faults::{Fault, Op};
@@ -36,6 +37,7 @@ pub(super) struct Message {
     pub(super) text: String,
     /// The app that sent it, when it was one.
     pub(super) app: Option<String>,
+    pub(super) medium: Option<Medium>,
 }
 
 impl Message {
@@ -48,6 +50,7 @@ impl Message {
             to: to.to_owned(),
             text: text.to_owned(),
             app: None,
+            medium: None,
         }
     }
 
@@ -62,12 +65,17 @@ impl Message {
         }
     }
 
-    /// The text as X hands it out: escaped once.
+    /// The text as X hands it out: escaped once, with a link that stands for the medium.
     pub(super) fn escaped(&self) -> String {
-        self.text
+        let text = self
+            .text
             .replace('&', "&amp;")
             .replace('<', "&lt;")
-            .replace('>', "&gt;")
+            .replace('>', "&gt;");
+        match &self.medium {
+            Some(medium) => format!("{text} {}", medium.link()).trim().to_owned(),
+            None => text,
+        }
     }
 }
 
@@ -223,6 +231,13 @@ impl X {
             senders.dedup();
             body["includes"]["users"] = senders.into_iter().map(|id| self.user(id)).collect();
         }
+        let media: Vec<Value> = page
+            .iter()
+            .filter_map(|it| Some(self.included(&it.id, it.medium.as_ref()?)))
+            .collect();
+        if asks(call, "expansions", "attachments.media_keys") && !media.is_empty() {
+            body["includes"]["media"] = media.into();
+        }
     }
 }
 
@@ -241,6 +256,14 @@ fn shown(call: &Call, message: &Message) -> Value {
     ] {
         if asks(call, "dm_event.fields", field) {
             event[field] = value.into();
+        }
+    }
+    if let Some(medium) = &message.medium {
+        if asks(call, "dm_event.fields", "attachments") {
+            event["attachments"] = json!({"media_keys": [medium.key()]});
+        }
+        if asks(call, "dm_event.fields", "entities") {
+            event["entities"] = json!({"urls": [medium.entity(&message.id)]});
         }
     }
     event

@@ -155,6 +155,11 @@ impl X {
             "message_data": {"text": message.escaped(), "entities":
                 {"hashtags": [], "symbols": [], "user_mentions": [], "urls": []}},
         });
+        if let Some(medium) = &message.medium {
+            let data = &mut create["message_data"];
+            data["entities"]["urls"] = json!([medium.entity(&message.id)]);
+            data["attachment"] = self.attachment(&message.id, medium);
+        }
         if let Some(app) = &message.app {
             create["source_app_id"] = app.as_str().into();
         }
