@@ -5,6 +5,7 @@
 //! the address can load the medium: it is as secret as the message it came in. Expiry falls on whole
 //! hours, so that an address stays the same for a while and browsers keep what they have loaded.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
@@ -13,9 +14,23 @@ use hub_domain::id::{ObjectId, UserId};
 use hub_domain::projection::inbox::File;
 use hub_domain::secret::Secret;
 use hub_store::entity::message;
+use url::form_urlencoded;
 
 /// Expiry falls on multiples of this many seconds.
 const STEP_S: i64 = 3600;
+
+/// An address of a medium, taken apart and not checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// Whose it is.
+    pub owner: UserId,
+    /// The medium.
+    pub object: ObjectId,
+    /// When it ends, in seconds since 1970.
+    pub expires: i64,
+    /// The signature.
+    pub signature: String,
+}
 
 /// Makes and checks addresses of media.
 pub struct Links {
@@ -50,6 +65,19 @@ impl Links {
         let signature = hmac::sign(&self.key, &signed(owner, object, expires));
         let (base, signature) = (&self.base, hex::encode(signature));
         format!("{base}/api/media/{object}?owner={owner}&expires={expires}&signature={signature}")
+    }
+
+    /// Takes an address of this installation apart; `None` when it is none.
+    pub fn parse(&self, url: &str) -> Option<Address> {
+        let rest = url.strip_prefix(self.base.as_str())?;
+        let (object, query) = rest.strip_prefix("/api/media/")?.split_once('?')?;
+        let query: HashMap<_, _> = form_urlencoded::parse(query.as_bytes()).collect();
+        Some(Address {
+            owner: UserId(query.get("owner")?.parse().ok()?),
+            object: ObjectId(object.parse().ok()?),
+            expires: query.get("expires")?.parse().ok()?,
+            signature: query.get("signature")?.clone().into_owned(),
+        })
     }
 
     /// Whether an address is one of ours and still good.
@@ -138,6 +166,18 @@ mod tests {
             foreign
         );
         assert_eq!(check(OWNER, OBJECT, expires, "", at(0)), foreign);
+        let address = links.parse(&url).unwrap();
+        assert_eq!((address.owner, address.object), (OWNER, OBJECT));
+        assert_eq!((address.expires, &*address.signature), (expires, signature));
+        for odd in [
+            "",
+            "https://x.example/p.jpg",
+            &url.replace("hub.example", "hub.example.evil"),
+            &url.replace("/api/media/", "/api/media/x"),
+            url.split('?').next().unwrap(),
+        ] {
+            assert_eq!(links.parse(odd), None, "{odd}");
+        }
         let elsewhere = super::tests::links("other").url(OWNER, OBJECT, at(5));
         let elsewhere = part(&elsewhere, "signature");
         assert_eq!(check(OWNER, OBJECT, expires, elsewhere, at(0)), foreign);

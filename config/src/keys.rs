@@ -112,6 +112,7 @@ pub(crate) const KEYS: &[Key] = &[
     plain("budgets.teams", &["HUB_BUDGET_TEAMS"]),
     plain("media.dir", &["HUB_MEDIA_DIR"]),
     plain("media.bytes", &["HUB_MEDIA_BYTES"]),
+    plain("media.upload_bytes", &["HUB_MEDIA_UPLOAD_BYTES"]),
     plain("media.timeout_ms", &["HUB_MEDIA_TIMEOUT_MS"]),
     plain("media.url_ttl_s", &["HUB_MEDIA_URL_TTL_SECONDS"]),
     plain("media.trusted_origins", &["HUB_MEDIA_TRUSTED_ORIGINS"]),

@@ -113,6 +113,17 @@ impl Objects {
         Ok(Found::File(about, bytes))
     }
 
+    /// Deletes an object. One that is not there is no error.
+    pub async fn remove(&self, user: UserId, object: ObjectId) -> Result<()> {
+        if !self.folder.exists() {
+            return Ok(());
+        }
+        match self.store()?.delete(&path(user, object)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Deletes everything of a person. Returns how many objects there were.
     pub async fn erase(&self, user: UserId) -> Result<u64> {
         if !self.folder.exists() {

@@ -12,6 +12,7 @@ use hub_store::usage::Call;
 
 use crate::fetch::Fetcher;
 use crate::http::Driver;
+use crate::jobs::send::Handles;
 use crate::reference::References;
 use crate::telegram_user::Sessions;
 
@@ -25,6 +26,7 @@ struct Inner {
     http: Driver,
     references: References,
     telegram: Sessions,
+    handles: Handles,
 }
 
 /// Shared by everything in a worker process. Cheap to clone.
@@ -50,6 +52,7 @@ impl Context {
                 http: Driver::new(&settings.worker)?,
                 references: References::new(&settings.auth.encryption_key),
                 telegram: Sessions::default(),
+                handles: Handles::default(),
             }),
         })
     }
@@ -85,6 +88,11 @@ impl Context {
     /// The sessions of Telegram user accounts that this process holds.
     pub fn telegram(&self) -> &Sessions {
         &self.inner.telegram
+    }
+
+    /// What platforms gave for files that were handed over.
+    pub(crate) fn handles(&self) -> &Handles {
+        &self.inner.handles
     }
 
     /// Limits of media.

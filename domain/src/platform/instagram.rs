@@ -60,7 +60,7 @@ impl Adapter for Direct {
         Capabilities {
             text_max: TEXT_MAX,
             text_unit: TextUnit::Bytes,
-            media_out: false,
+            media: &[],
             reconcile: Reconcile::Echo,
             budget: (200, Duration::from_secs(3600)),
         }

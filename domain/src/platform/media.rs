@@ -1,4 +1,6 @@
-//! Finding out where the bytes of a medium are.
+//! Media: finding out where the bytes of one are, and handing ours over ([`upload`]).
+
+pub mod upload;
 
 use super::call::CallFailure;
 use super::fact::Media;

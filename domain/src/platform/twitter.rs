@@ -56,7 +56,7 @@ impl Adapter for DirectMessages {
         Capabilities {
             text_max: TEXT_MAX,
             text_unit: TextUnit::CodePoints,
-            media_out: false,
+            media: &[],
             reconcile: Reconcile::Never,
             budget: (300, Duration::from_secs(15 * 60)),
         }

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use super::fact::Fact;
 use super::http::{HttpRequest, HttpResponse, TransportError};
+use super::media::upload::{Medium, UploadFlow};
 use super::{
     Adapter, App, Capabilities, ConnectError, ConnectFlow, Credentials, Grant, Handshake, Headers,
     Outbound, Platform, Reconcile, Refused, SendOutcome, TextUnit, Unreadable, meta, wire,
@@ -41,7 +42,7 @@ impl Adapter for Cloud {
         Capabilities {
             text_max: TEXT_MAX,
             text_unit: TextUnit::CodePoints,
-            media_out: false,
+            media: &send::MEDIA,
             reconcile: Reconcile::Echo,
             budget: (80, Duration::from_secs(1)),
         }
@@ -87,6 +88,15 @@ impl Adapter for Cloud {
     /// the token may be the installation's own.
     fn revoke(&self, _: &App, _: &Credentials) -> Vec<HttpRequest> {
         Vec::new()
+    }
+
+    fn upload(
+        &self,
+        app: &App,
+        credentials: &Credentials,
+        medium: &Medium,
+    ) -> Option<Box<dyn UploadFlow>> {
+        Some(Box::new(send::upload(app, credentials, medium)))
     }
 
     fn send(&self, app: &App, credentials: &Credentials, message: &Outbound) -> HttpRequest {

@@ -13,6 +13,7 @@
 //! attempt when there is a newer token: a refusal is certain.
 
 mod discard;
+mod upload;
 
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,7 @@ use crate::Context;
 use crate::renewal::{Access, Renewal};
 
 pub(crate) use discard::GivenUp;
+pub(crate) use upload::Handles;
 
 /// A turn ends after this long even if more is queued, so that others get theirs.
 const TURN_MAX: Duration = Duration::from_secs(2);
@@ -342,6 +344,10 @@ impl Turn<'_> {
                     .await;
             }
         };
+        let medium = match self.medium(row, &held).await? {
+            Ok(medium) => medium,
+            Err(next) => return Ok(next),
+        };
         let platform = self.adapter.platform();
         if let Some(not_now) = self.context.admit(platform, self.owner).await? {
             return Ok(Next::Pause(not_now.come_back()));
@@ -350,6 +356,7 @@ impl Turn<'_> {
             thread: self.thread.clone(),
             text,
             client_ref: self.context.references().make(self.conversation, message),
+            medium,
         };
         let attempt = row.attempts.unsigned_abs() + 1;
         let began = SendAttempted {

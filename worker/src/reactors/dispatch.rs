@@ -16,7 +16,7 @@ use hub_store::signal::Topic;
 use hub_store::{Connection, Result, Store};
 
 use crate::Context;
-use crate::jobs::{contact, disconnect, erase, media, poll, send, subscribe};
+use crate::jobs::{contact, disconnect, erase, media, poll, send, subscribe, uploads};
 use crate::reactor::Reactor;
 
 pub(crate) const NAME: Name = Name {
@@ -48,6 +48,7 @@ fn job(shard: Shard, recorded: &Recorded) -> Option<NewJob> {
         Event::AccountConnected(it) => poll::first(shard, it),
         Event::AccountDisconnected(it) => Some(disconnect::job(shard, it)),
         Event::MediaAnnounced(it) => Some(media::job(shard, it)),
+        Event::MediaUploaded(it) => Some(uploads::job(shard, it)),
         Event::UserErased(it) => Some(erase::job(recorded.place, it)),
         Event::UserRegistered(_)
         | Event::SessionStarted(_)
@@ -125,10 +126,11 @@ pub(crate) struct Enqueue {
 }
 
 /// The kinds of events that ask for a job.
-const CONCERNS: [&str; 5] = [
+const CONCERNS: [&str; 6] = [
     "MessageQueued",
     "AccountConnected",
     "MediaAnnounced",
+    "MediaUploaded",
     "AccountDisconnected",
     "UserErased",
 ];
@@ -212,7 +214,7 @@ mod tests {
                 asked += usize::from(job.is_some());
             }
         }
-        // Four kinds at any version, one as the first.
-        assert_eq!(asked, 11);
+        // Six kinds at any version, one as the first.
+        assert_eq!(asked, 13);
     }
 }

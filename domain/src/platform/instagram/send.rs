@@ -129,6 +129,7 @@ mod tests {
             thread: "1284736450912837".into(),
             text: "Hello".into(),
             client_ref: "hub:out-000123".into(),
+            medium: None,
         };
         let call = request(&app, &credentials, &message);
         assert_eq!(

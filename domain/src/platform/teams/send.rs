@@ -166,6 +166,7 @@ mod tests {
             thread: "19:a_b@unq.gbl.spaces".into(),
             text: "<b>5 & 6</b>\nline".into(),
             client_ref: "hub:1".into(),
+            medium: None,
         };
         let call = request(&app, &credentials, &message);
         assert_eq!(

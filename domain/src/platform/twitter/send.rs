@@ -83,6 +83,7 @@ mod tests {
             thread: thread.into(),
             text: "1 < 2 & \"Grüße\"".into(),
             client_ref: "hub:x".into(),
+            medium: None,
         };
         request(&app, &credentials, &message)
     }

@@ -91,6 +91,7 @@ impl Direct {
             to: draft.person.clone(),
             text: draft.text.clone(),
             metadata: draft.metadata.clone(),
+            media: None,
             at: now(),
         });
         let (direct, id) = (Arc::clone(self), mid.clone());

@@ -88,6 +88,7 @@ impl Graph {
                 _ => draft.content,
             },
             metadata: None,
+            media: None,
             at: now(),
         });
         let world = Arc::clone(&self.world);

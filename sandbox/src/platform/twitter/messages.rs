@@ -138,6 +138,7 @@ impl X {
             to: to.to_owned(),
             text: written.to_owned(),
             metadata: None,
+            media: None,
             at: now(),
         });
         if let Some(echo) = self.message_webhook(user, &message) {
