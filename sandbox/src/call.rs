@@ -37,6 +37,7 @@ pub(crate) struct Call {
     fields: Map<String, Value>,
     files: Vec<File>,
     /// The body, where it is neither a form nor JSON.
+    #[expect(dead_code)]
     pub(crate) raw: Bytes,
     headers: HeaderMap,
     hangup: Option<Hangup>,

@@ -130,12 +130,14 @@ async fn upload(
     let append = Append::one(shard, object, event).once(uploaded_key(object));
     let appended = store.append(append.because(caller.meta())).await;
     match appended.map_err(failed)? {
-        Appended::New(_) => {
+        Appended::New(place) => {
             let bytes = uploaded.bytes.to_vec();
             let objects = api.objects();
             let put = objects.put(user, object, &day, uploaded.content_type, bytes);
             put.await.map_err(failed)?;
-            Ok(answer(&api, user, &file, &uploaded.name, Utc::now()))
+            let kept = at(store, place).await.map_err(failed)?;
+            let (_, at) = kept.ok_or_else(Problem::internal)?;
+            Ok(answer(&api, user, &file, &uploaded.name, at))
         }
         Appended::Repeated(place) => repeated(&api, user, &uploaded, place).await,
     }
