@@ -36,9 +36,6 @@ pub(crate) struct Call {
     query: Vec<(String, String)>,
     fields: Map<String, Value>,
     files: Vec<File>,
-    /// The body, where it is neither a form nor JSON.
-    #[expect(dead_code)]
-    pub(crate) raw: Bytes,
     headers: HeaderMap,
     hangup: Option<Hangup>,
 }
@@ -60,7 +57,7 @@ impl Call {
             .map_err(|_| StatusCode::PAYLOAD_TOO_LARGE)?;
         let query = parts.uri.query().unwrap_or_default();
         let (fields, files) = match multer::parse_boundary(kind) {
-            Ok(boundary) => form(body.clone(), boundary)
+            Ok(boundary) => form(body, boundary)
                 .await
                 .map_err(|_| StatusCode::BAD_REQUEST)?,
             Err(_) => (fields(&parts.headers, &body), Vec::new()),
@@ -69,7 +66,6 @@ impl Call {
             query: pairs(query.as_bytes()),
             fields,
             files,
-            raw: body,
             method: parts.method,
             // Some clients escape the colon inside a Telegram token.
             path: parts.uri.path().replace("%3A", ":").replace("%3a", ":"),

@@ -140,6 +140,23 @@ async fn a_picture_on_facebook() {
     assert_eq!(media["kind"], "image");
 }
 
+#[tokio::test]
+async fn a_picture_on_x() {
+    let media = picture("twitter", "1700000000000000202", "look").await;
+    assert_eq!(media["kind"], "image");
+}
+
+#[tokio::test]
+async fn a_picture_on_teams() {
+    let media = picture(
+        "teams",
+        "b2b2b2b2-0000-4000-8000-000000000002",
+        "5 < 6 & \"look\"",
+    )
+    .await;
+    assert_eq!(media["mimeType"], "image/png");
+}
+
 /// Turns a fault of uploads on.
 async fn fault(world: &World, more: Value) {
     let mut fault = json!({ "platform": "facebook", "op": "upload", "times": 1 });

@@ -12,6 +12,7 @@
 
 mod connect;
 mod content;
+mod media;
 mod page;
 mod party;
 mod poll;
@@ -29,6 +30,7 @@ use serde_json::{Value, json};
 use super::call::{CallFailure, PollFlow, Tokens};
 use super::fact::Fact;
 use super::http::{HttpRequest, HttpResponse, TransportError};
+use super::media::upload::{Medium, UploadFlow};
 use super::polling::{PollKind, Polling};
 use super::{
     Adapter, App, Capabilities, ConnectError, ConnectFlow, Credentials, Grant, Handshake, Headers,
@@ -56,7 +58,7 @@ impl Adapter for DirectMessages {
         Capabilities {
             text_max: TEXT_MAX,
             text_unit: TextUnit::CodePoints,
-            media: &[],
+            media: &media::MEDIA,
             reconcile: Reconcile::Never,
             budget: (300, Duration::from_secs(15 * 60)),
         }
@@ -145,6 +147,15 @@ impl Adapter for DirectMessages {
         let refresh = refresh.map(|token| revoke(token, "refresh_token"));
         let access = revoke(&credentials.access_token, "access_token");
         refresh.into_iter().chain([access]).collect()
+    }
+
+    fn upload(
+        &self,
+        app: &App,
+        credentials: &Credentials,
+        medium: &Medium,
+    ) -> Option<Box<dyn UploadFlow>> {
+        Some(media::upload(app, credentials, medium))
     }
 
     fn send(&self, app: &App, credentials: &Credentials, message: &Outbound) -> HttpRequest {

@@ -8,6 +8,7 @@
 
 mod answers;
 mod login;
+mod media;
 mod messages;
 mod webhook;
 
@@ -110,6 +111,7 @@ pub(crate) struct X {
     world: Arc<World>,
     app: TwitterApp,
     memory: Mutex<Memory>,
+    pieces: media::Pieces,
 }
 
 impl X {
@@ -137,6 +139,7 @@ impl X {
                 last_id: 0,
                 windows: HashMap::new(),
             }),
+            pieces: media::Pieces::default(),
         }
     }
 
@@ -205,6 +208,8 @@ impl X {
                 };
                 self.send(call, other).await
             }
+            (&Method::POST, ["2", "media", "upload", ..]) => self.upload(call, &path[3..]).await,
+            (&Method::GET, ["2", "media", "upload"]) => self.upload_status(call),
             (&Method::GET, ["2", "dm_events"]) => self.events(call, None),
             (&Method::GET, ["2", "dm_conversations", "with", other, "dm_events"]) => {
                 self.events(call, Some(other))

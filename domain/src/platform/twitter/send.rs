@@ -16,7 +16,13 @@ pub fn request(app: &App, credentials: &Credentials, message: &Outbound) -> Http
         Some(group) => path(group),
         None => format!("with/{}", path(&message.thread)),
     };
-    let body = json!({ "text": message.text });
+    let mut body = json!({});
+    if !message.text.is_empty() {
+        body["text"] = message.text.as_str().into();
+    }
+    if let Some(medium) = &message.medium {
+        body["attachments"] = json!([{ "media_id": medium.handle }]);
+    }
     HttpRequest::post_json(url(app, &format!("dm_conversations/{to}/messages")), &body)
         .bearer(credentials.access_token.expose())
 }
