@@ -439,6 +439,12 @@ pub trait Adapter: Sync + Send {
         None
     }
 
+    /// Whether the platform loads a medium from [`Medium::address`] by itself. It has to reach this
+    /// installation then.
+    fn loads_media(&self) -> bool {
+        false
+    }
+
     /// The call that sends one message.
     fn send(&self, app: &App, credentials: &Credentials, message: &Outbound) -> HttpRequest;
 

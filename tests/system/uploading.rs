@@ -141,6 +141,12 @@ async fn a_picture_on_facebook() {
 }
 
 #[tokio::test]
+async fn a_picture_on_instagram() {
+    let media = picture("instagram", "1284736450900001", "").await;
+    assert_eq!(media["kind"], "image");
+}
+
+#[tokio::test]
 async fn a_picture_on_x() {
     let media = picture("twitter", "1700000000000000202", "look").await;
     assert_eq!(media["kind"], "image");

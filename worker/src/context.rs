@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use hub_config::{MediaSettings, Settings, WorkerSettings};
+use hub_domain::link::Links;
 use hub_domain::platform::http::{HttpRequest, HttpResponse, TransportError};
 use hub_domain::platform::{Adapter, App, Platform, adapter};
 use hub_store::Store;
@@ -27,6 +28,7 @@ struct Inner {
     references: References,
     telegram: Sessions,
     handles: Handles,
+    links: Links,
 }
 
 /// Shared by everything in a worker process. Cheap to clone.
@@ -53,6 +55,11 @@ impl Context {
                 references: References::new(&settings.auth.encryption_key),
                 telegram: Sessions::default(),
                 handles: Handles::default(),
+                links: Links::new(
+                    &settings.auth.encryption_key,
+                    &settings.server.public_url,
+                    settings.media.url_ttl,
+                ),
             }),
         })
     }
@@ -93,6 +100,11 @@ impl Context {
     /// What platforms gave for files that were handed over.
     pub(crate) fn handles(&self) -> &Handles {
         &self.inner.handles
+    }
+
+    /// Addresses of media, for platforms that load them.
+    pub(crate) fn links(&self) -> &Links {
+        &self.inner.links
     }
 
     /// Limits of media.

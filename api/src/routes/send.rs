@@ -169,7 +169,7 @@ pub async fn send(
         if let Some(file) = &wanted.file {
             to.attached = Some(wanted.usable(&api, &to, file).await?);
         }
-        let append = wanted.append(store, &to, message)?.because(caller.meta());
+        let append = wanted.append(&api, &to, message)?.because(caller.meta());
         if !wanted.is_async {
             require_budget(&api, &to.account).await?;
         }
@@ -209,7 +209,7 @@ pub(super) async fn to_thread(
         attached: None,
     };
     let message = wanted.message(caller.user);
-    let append = wanted.append(store, &to, message)?.because(caller.meta());
+    let append = wanted.append(api, &to, message)?.because(caller.meta());
     store.append(append).await.map_err(failed)?;
     answer(api, &to, &wanted, message).await
 }
@@ -341,13 +341,13 @@ impl Wanted {
     }
 
     /// What goes into the log, unless the platform certainly cannot send it.
-    fn append(&self, store: &Store, to: &To, message: MessageId) -> Result<Append, Problem> {
+    fn append(&self, api: &Api, to: &To, message: MessageId) -> Result<Append, Problem> {
         let platform: Platform = to
             .account
             .platform
             .parse()
             .map_err(|_| Problem::internal())?;
-        self.require_sendable(platform, to)?;
+        self.require_sendable(api, platform, to)?;
         let conversation = ConversationId(to.conversation.id);
         let event = MessageQueued {
             at: Thread {
@@ -362,7 +362,7 @@ impl Wanted {
             text: to.content.seal(&self.text),
             attached: to.attached.clone(),
         };
-        let shard = store.sharding().of_user(to.user);
+        let shard = api.store().sharding().of_user(to.user);
         let append = Append::one(shard, conversation, event).once(self.once(to.user, message));
         Ok(match &to.attached {
             Some(file) => append.once(attached_key(file.object)),
@@ -370,7 +370,7 @@ impl Wanted {
         })
     }
 
-    fn require_sendable(&self, platform: Platform, to: &To) -> Result<(), Problem> {
+    fn require_sendable(&self, api: &Api, platform: Platform, to: &To) -> Result<(), Problem> {
         let Some(adapter) = adapter(platform) else {
             return Err(unsendable(format!(
                 "Sending to {platform} is not available yet"
@@ -386,6 +386,15 @@ impl Wanted {
         let length = text::length(&self.text, can.text_unit);
         if let Some(file) = &to.attached {
             let kind = self.shown_as(Some(file));
+            let settings = api.settings();
+            // A platform that is played next door reaches what the real one does not.
+            let is_reached = settings.server.public_url.starts_with("https://")
+                || settings.app(platform).api_base.starts_with("http://");
+            if adapter.loads_media() && !is_reached {
+                return Err(unsendable(format!(
+                    "{platform} loads files from this installation, which has no https address"
+                )));
+            }
             let taken = can.take(kind, &file.content_type, file.size, length);
             return taken.map_err(|reason| {
                 unsendable(format!("{platform} does not take this file: {reason}"))

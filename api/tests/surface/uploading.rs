@@ -302,6 +302,25 @@ async fn what_cannot_be_sent_is_refused_before_it_is_queued() {
     assert!(said.contains("no room for a text"), "{said}");
     let said = refused(&whatsapp, typed("image", &gif, ""), 422, unable).await;
     assert!(said.contains("image/jpeg, image/png"), "{said}");
+    // LinkedIn has comments, and Instagram loads files itself.
+    let linkedin = inbox(&hub, &ann, Platform::Linkedin).await;
+    refused(&linkedin, typed("image", &png, ""), 422, unable).await;
+    let here = [
+        ("WEBHOOK_BASE_URL", "http://127.0.0.1:3000"),
+        ("INSTAGRAM_API_BASE", "https://graph.example"),
+    ];
+    let near = hub.another(&here).await;
+    let instagram = inbox(&hub, &ann, Platform::Instagram).await;
+    let path = format!("/api/messages/{}/send", instagram.conversation);
+    let there = png.replace("https://hub.example", "http://127.0.0.1:3000");
+    let body = json!({"mediaUrl": there});
+    let answer = call(
+        &near,
+        request("POST", &path, Some(&ann.access), Some(&body)),
+    )
+    .await;
+    assert_eq!((answer.status, answer.code()), (422, unable));
+    assert!(answer.text.contains("no https address"), "{}", answer.text);
     assert_eq!(hub.count(queued).await, 0);
     // None of that has used the upload up.
     let sent = send(&hub, &ann, &facebook, &typed("image", &png, ""), None).await;

@@ -382,6 +382,7 @@ mod tests {
             content_type: "image/png".into(),
             name: "tea.png".into(),
             bytes: (*b"bytes").into(),
+            address: String::new(),
             handle: Some("1857".into()),
         };
         let mut flow = upload(&app, &credentials, &medium);

@@ -117,6 +117,8 @@ pub struct Medium {
     pub name: String,
     /// The bytes.
     pub bytes: Arc<[u8]>,
+    /// Where a platform that loads files itself gets it, for a while.
+    pub address: String,
     /// What the platform gave for it, once it was handed over.
     pub handle: Option<String>,
 }

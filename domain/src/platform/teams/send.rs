@@ -238,6 +238,7 @@ mod tests {
             content_type: "image/png".into(),
             name: "tea.png".into(),
             bytes: (*b"bytes").into(),
+            address: String::new(),
             handle: None,
         });
         let call = request(&app, &credentials, &message);

@@ -401,6 +401,7 @@ mod tests {
                 content_type: content_type.into(),
                 name: "tea.bin".into(),
                 bytes: (*b"bytes").into(),
+                address: String::new(),
                 handle: None,
             };
             let message = Outbound {

@@ -235,6 +235,7 @@ mod tests {
             content_type: content_type.into(),
             name: "tea.bin".into(),
             bytes: vec![b'x'; size].into(),
+            address: String::new(),
             handle: None,
         };
         upload(&app, &credentials, &medium)

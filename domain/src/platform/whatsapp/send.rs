@@ -327,6 +327,7 @@ mod tests {
             content_type: content_type.into(),
             name: "tea.bin".into(),
             bytes: (*b"bytes").into(),
+            address: String::new(),
             handle: Some("1037".into()),
         };
         let body = |medium, text: &str| {

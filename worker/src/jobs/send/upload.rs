@@ -145,6 +145,7 @@ impl Turn<'_> {
             name: file_name(&name.unwrap_or_default(), &file.content_type),
             content_type: file.content_type,
             bytes: Arc::from(bytes),
+            address: self.context.links().url(self.user, file.object, Utc::now()),
             handle: None,
         }))
     }
