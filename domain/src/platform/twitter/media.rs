@@ -234,7 +234,7 @@ mod tests {
             kind: MessageType::Image,
             content_type: content_type.into(),
             name: "tea.bin".into(),
-            bytes: vec![b'x'; size].into(),
+            bytes: vec![b'~'; size].into(),
             address: String::new(),
             handle: None,
         };
@@ -292,7 +292,7 @@ mod tests {
             assert_eq!(piece.url, "https://api.example/2/media/upload/18/append");
             let index = format!("name=\"segment_index\"\r\n\r\n{index}\r\n");
             assert!(String::from_utf8_lossy(&piece.body).contains(&index));
-            sizes.push(piece.body.iter().filter(|it| **it == b'x').count());
+            sizes.push(piece.body.iter().filter(|it| **it == b'~').count());
             next = flow.next(answer(200, &json!({})));
         }
         assert_eq!(sizes, [PIECE_BYTES, 7]);
