@@ -90,6 +90,15 @@ impl Object {
 
 /// Reads a whole body of at most `limit` bytes.
 pub async fn read_body(request: Request, limit: usize) -> Result<Bytes, Problem> {
+    read_body_within(request, limit, BODY_WITHIN).await
+}
+
+/// The same, when it may take so long to arrive.
+pub async fn read_body_within(
+    request: Request,
+    limit: usize,
+    within: Duration,
+) -> Result<Bytes, Problem> {
     let (parts, body) = request.into_parts();
     let announced = parts
         .headers
@@ -114,7 +123,7 @@ pub async fn read_body(request: Request, limit: usize) -> Result<Bytes, Problem>
         }
         Ok(true)
     };
-    match timeout(BODY_WITHIN, reading).await {
+    match timeout(within, reading).await {
         Ok(Ok(true)) => Ok(bytes.into()),
         Ok(Ok(false)) => Err(refuse_body(Body::from_stream(stream), &parts.headers, limit).await),
         Ok(Err(problem)) => Err(problem),
@@ -126,13 +135,18 @@ pub async fn read_body(request: Request, limit: usize) -> Result<Bytes, Problem>
     }
 }
 
-async fn refuse_body(body: Body, headers: &HeaderMap, limit: usize) -> Problem {
+/// Reads on for a moment, so that whoever is still writing gets to see a refusal.
+pub async fn drain(body: Body, headers: &HeaderMap) {
     // Who asks before sending has sent nothing that would have to be read.
     if !headers.contains_key(EXPECT) {
         let mut stream = body.into_data_stream();
         let drain = async { while let Some(Ok(_)) = stream.next().await {} };
         let _took_too_long = timeout(DRAIN_WITHIN, drain).await;
     }
+}
+
+async fn refuse_body(body: Body, headers: &HeaderMap, limit: usize) -> Problem {
+    drain(body, headers).await;
     Problem::new(
         StatusCode::PAYLOAD_TOO_LARGE,
         "VALIDATION_ERROR",

@@ -19,6 +19,7 @@ pub mod page;
 pub mod polls;
 pub mod send;
 pub mod telegram;
+pub mod uploads;
 pub mod webhooks;
 
 use std::sync::Arc;
@@ -88,6 +89,7 @@ pub(crate) fn documented() -> OpenApiRouter<Api> {
         .merge(polls::routes())
         .merge(telegram::routes())
         .merge(media::routes())
+        .merge(uploads::routes())
         .merge(live::routes())
         .merge(webhooks::routes())
         .merge(health::routes())

@@ -69,6 +69,7 @@ async fn send(hub: &Hub, ann: &Person, message: MessageId, platform_id: &str) {
         message,
         message_type: MessageType::Text,
         text: ann.key.seal("hello"),
+        attached: None,
     };
     for event in [Event::from(queued), Event::from(sent.clone())] {
         let recorded = hub.happen(ann.user(), sent.conversation, event).await;

@@ -49,6 +49,8 @@ mod table;
 mod telegram;
 #[path = "surface/tokens.rs"]
 mod tokens;
+#[path = "surface/uploading.rs"]
+mod uploading;
 #[path = "surface/usage.rs"]
 mod usage;
 #[path = "surface/walk.rs"]

@@ -119,6 +119,7 @@ pub(crate) const KEYS: &[Key] = &[
     plain("media.s3_access_key_id", &["HUB_MEDIA_S3_ACCESS_KEY_ID"]),
     masked("media.s3_secret_access_key", &["HUB_MEDIA_S3_SECRET_ACCESS_KEY"]),
     plain("media.bytes", &["HUB_MEDIA_BYTES"]),
+    plain("media.upload_bytes", &["HUB_MEDIA_UPLOAD_BYTES"]),
     plain("media.timeout_ms", &["HUB_MEDIA_TIMEOUT_MS"]),
     plain("media.url_ttl_s", &["HUB_MEDIA_URL_TTL_SECONDS"]),
     plain("media.trusted_origins", &["HUB_MEDIA_TRUSTED_ORIGINS"]),

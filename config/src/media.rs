@@ -18,7 +18,9 @@ pub struct MediaSettings {
     pub bucket: Option<BucketSettings>,
     /// Largest one that is fetched.
     pub bytes_max: usize,
-    /// Longest a download may take. Shorter than a job's lease, or two workers fetch the same.
+    /// Largest one that is taken from a client.
+    pub upload_bytes_max: usize,
+    /// Longest a download may take, and an upload. Shorter than a job's lease, or two workers fetch the same.
     pub timeout: Duration,
     /// How long an address stays good that a client was given, at least.
     pub url_ttl: Duration,
@@ -94,6 +96,7 @@ impl MediaSettings {
             },
             bucket: BucketSettings::read(layers)?,
             bytes_max: layers.number("media.bytes", 1024..=1024 * 1024 * 1024)?,
+            upload_bytes_max: layers.number("media.upload_bytes", 1024..=100_000_000)?,
             timeout: Duration::from_millis(timeout),
             url_ttl: layers.seconds("media.url_ttl_s", 60)?,
             trusted_origins,

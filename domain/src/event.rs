@@ -171,6 +171,20 @@ pub enum MediaLoss {
     Unreachable,
 }
 
+/// A file that the owner uploaded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attached {
+    /// Its name among the owner's objects.
+    pub object: ObjectId,
+    /// What the bytes are, by their content.
+    pub content_type: String,
+    /// How many there are.
+    pub size: u64,
+    /// What the owner called it, as JSON, under the key that opens the object: in the words in which
+    /// platforms describe media.
+    pub described: Sealed,
+}
+
 macro_rules! payloads {
     ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident : $type:ty),* $(,)? })*) => {
         $(
@@ -348,6 +362,14 @@ payloads! {
         /// The media as the platform described them, as JSON.
         media: Sealed,
     }
+    /// The owner uploaded a file, which one message may be sent with. Recorded before the object is
+    /// put, so that no object is there that nobody would remove.
+    MediaUploaded {
+        /// The owner.
+        user: UserId,
+        /// The file.
+        file: Attached,
+    }
     /// A medium of a message was fetched and is in the object store.
     MediaStored {
         /// The owner.
@@ -410,6 +432,8 @@ payloads! {
         message_type: MessageType,
         /// The text.
         text: Sealed,
+        /// The file that goes with it. Since schema 2.
+        attached: Option<Attached>,
     }
     /// A worker is about to call the platform. Recorded before any byte leaves, once per attempt.
     SendAttempted {
@@ -664,6 +688,8 @@ events! {
     ContactNamed(ContactNamed) = 1,
     /// See [`MediaAnnounced`].
     MediaAnnounced(MediaAnnounced) = 1,
+    /// See [`MediaUploaded`].
+    MediaUploaded(MediaUploaded) = 1,
     /// See [`MediaStored`].
     MediaStored(MediaStored) = 1,
     /// See [`MediaUnavailable`].
@@ -671,7 +697,7 @@ events! {
     /// See [`ConversationNoted`].
     ConversationNoted(ConversationNoted) = 1,
     /// See [`MessageQueued`].
-    MessageQueued(MessageQueued) = 1,
+    MessageQueued(MessageQueued) = 2,
     /// See [`SendAttempted`].
     SendAttempted(SendAttempted) = 1,
     /// See [`MessageSent`].

@@ -131,6 +131,27 @@ pub fn object_id(message: MessageId, index: u16) -> ObjectId {
     ]))
 }
 
+/// The file of an upload that may come twice: the same however often it does.
+pub fn upload_id(user: UserId, key: &str) -> ObjectId {
+    ObjectId(derive(&[b"upload", user.0.as_bytes(), key.as_bytes()]))
+}
+
+/// An upload is in the log once.
+pub fn uploaded_key(object: ObjectId) -> Key {
+    Key::of(&[b"uploaded", object.0.as_bytes()])
+}
+
+/// An upload goes with one message: whoever appends under this key has it.
+pub fn attached_key(object: ObjectId) -> Key {
+    Key::of(&[b"attached", object.0.as_bytes()])
+}
+
+impl From<ObjectId> for StreamId {
+    fn from(id: ObjectId) -> Self {
+        StreamId(id.0)
+    }
+}
+
 impl From<AccountId> for StreamId {
     fn from(id: AccountId) -> Self {
         StreamId(id.0)

@@ -19,6 +19,7 @@ pub mod id;
 pub mod imported;
 pub mod jwt;
 pub mod limits;
+pub mod link;
 pub mod media;
 pub mod platform;
 pub mod projection;

@@ -26,6 +26,16 @@ pub const PAGE_ROWS_MAX: i64 = 100;
 /// Longest `Idempotency-Key` header in bytes.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 
+/// How long an upload may be sent with a message. After it, and an hour that clocks may differ by,
+/// one that no message has is removed.
+pub const UPLOAD_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// Uploads that one process reads at the same time: each is in memory, sealed and not.
+pub const UPLOADS_AT_ONCE_MAX: usize = 8;
+
+/// Longest name of an uploaded file in characters: the least that a platform takes.
+pub const FILE_NAME_CHARS_MAX: usize = 240;
+
 /// How long an OAuth state may be used, once (contract 4.1).
 pub const OAUTH_STATE_TTL: Duration = Duration::from_secs(600);
 

@@ -1,6 +1,7 @@
 //! What the bytes of a medium are, by their content alone: what a platform says of them is not
 //! trusted, because a browser will be shown them under the hub's own name.
 
+use crate::limits::FILE_NAME_CHARS_MAX;
 use crate::platform::fact::ContentKind;
 
 /// What nobody recognises.
@@ -105,6 +106,24 @@ pub fn is_shown(content_type: &str) -> bool {
     SHOWN.contains(&content_type)
 }
 
+/// Whether a person may send it: what is known by its content, and carries no script that a browser
+/// on the other side might run.
+pub fn is_sendable(content_type: &str) -> bool {
+    content_type == "text/plain" || MAGIC.iter().any(|(.., known)| *known == content_type)
+}
+
+/// What a file is called when it is sent: what its owner calls it, without a path and without what
+/// no name has in it.
+pub fn file_name(given: &str, content_type: &str) -> String {
+    let last = given.rsplit(['/', '\\']).next().unwrap_or_default();
+    let plain = last.chars().filter(|letter| !letter.is_control());
+    let name: String = plain.take(FILE_NAME_CHARS_MAX).collect();
+    match name.trim().trim_start_matches('.') {
+        "" => format!("file.{}", extension(content_type)),
+        name => name.to_owned(),
+    }
+}
+
 /// What a file of this type is called by, after the dot.
 pub fn extension(content_type: &str) -> &str {
     match content_type {
@@ -154,6 +173,34 @@ mod tests {
             assert!(!is_shown(unsafe_type), "{unsafe_type}");
         }
         assert!(is_shown("image/png"));
+    }
+
+    #[test]
+    fn what_is_unknown_or_could_run_is_not_sent() {
+        for refused in ["text/html", "image/svg+xml", "application/xml", UNKNOWN] {
+            assert!(!is_sendable(refused), "{refused}");
+        }
+        for sent in [
+            "image/png",
+            "application/pdf",
+            "text/plain",
+            "application/zip",
+        ] {
+            assert!(is_sendable(sent), "{sent}");
+        }
+    }
+
+    #[test]
+    fn a_name_has_no_path_and_no_controls() {
+        let name = |given: &str| file_name(given, "image/png");
+        assert_eq!(name("tea pot ☕.png"), "tea pot ☕.png");
+        assert_eq!(name("C:\\Users\\x\\a.png"), "a.png");
+        assert_eq!(name("../../etc/passwd"), "passwd");
+        assert_eq!(name("a\r\nb\0.png"), "ab.png");
+        for nothing in ["", " ", "..", "/", "a/"] {
+            assert_eq!(name(nothing), "file.png", "{nothing:?}");
+        }
+        assert_eq!(name(&"ä".repeat(300)).chars().count(), 240);
     }
 
     #[test]

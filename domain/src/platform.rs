@@ -34,6 +34,7 @@ use crate::secret::Secret;
 use call::{CallFailure, Fetch, PollFlow, SubscribeFlow, Tokens};
 use fact::{Fact, Media};
 use http::{HttpRequest, HttpResponse, TransportError};
+use media::upload::{Medium, Takes, UploadFlow};
 use media::{Direct, MediaFlow};
 use polling::Polling;
 
@@ -179,8 +180,8 @@ pub struct Capabilities {
     pub text_max: usize,
     /// The unit the platform counts text in.
     pub text_unit: TextUnit,
-    /// Whether the hub can send media to it.
-    pub media_out: bool,
+    /// The media it takes; none when nothing can be sent but text.
+    pub media: &'static [Takes],
     /// How an unclear send is settled.
     pub reconcile: Reconcile,
     /// Calls allowed per connected account (count, window).
@@ -279,10 +280,12 @@ pub struct Credentials {
 pub struct Outbound {
     /// The platform's id of the thread (page-scoped user id, chat id).
     pub thread: String,
-    /// The text, within the platform's limit.
+    /// The text, within the platform's limit; beside a medium it may be empty.
     pub text: String,
     /// Our reference, attached where the platform gives it back.
     pub client_ref: String,
+    /// What is sent with the text, or instead of it.
+    pub medium: Option<Medium>,
 }
 
 /// How one call of a send ended, in the hub's words. The classes are the adapter's.
@@ -457,6 +460,24 @@ pub trait Adapter: Sync + Send {
 
     /// Best-effort calls that take the platform's permission back.
     fn revoke(&self, app: &App, credentials: &Credentials) -> Vec<HttpRequest>;
+
+    /// Starts handing a medium over before the message that shows it; what it ends with comes back in
+    /// [`Medium::handle`]. `None` when the message itself carries it. Nobody sees an upload, so one
+    /// that may have happened is made again.
+    fn upload(
+        &self,
+        _app: &App,
+        _credentials: &Credentials,
+        _medium: &Medium,
+    ) -> Option<Box<dyn UploadFlow>> {
+        None
+    }
+
+    /// Whether the platform loads a medium from [`Medium::address`] by itself. It has to reach this
+    /// installation then.
+    fn loads_media(&self) -> bool {
+        false
+    }
 
     /// The call that sends one message.
     fn send(&self, app: &App, credentials: &Credentials, message: &Outbound) -> HttpRequest;

@@ -4,20 +4,26 @@
 //! asks for it by name and does not care. A call can also be left unanswered, which HTTP servers do
 //! not offer: see [`Call::leave_unanswered`].
 
+use std::io;
 use std::time::Duration;
 
-use axum::body::to_bytes;
+use axum::body::{Bytes, to_bytes};
 use axum::extract::Request;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use futures::stream;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 use url::form_urlencoded;
 
+use crate::upload::File;
+
 /// Bodies above this are refused; no platform takes as much text in one request.
 const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The same of bodies with files.
+const FILES_BYTES_MAX: usize = 110 * 1024 * 1024;
 
 /// Closes the connection a request came on. Put into the request by the accept loop.
 #[derive(Clone)]
@@ -29,6 +35,7 @@ pub(crate) struct Call {
     pub(crate) path: String,
     query: Vec<(String, String)>,
     fields: Map<String, Value>,
+    files: Vec<File>,
     headers: HeaderMap,
     hangup: Option<Hangup>,
 }
@@ -37,13 +44,28 @@ impl Call {
     /// Reads a request; the error is the answer to one that cannot be read.
     pub(crate) async fn read(request: Request) -> Result<Self, StatusCode> {
         let (parts, body) = request.into_parts();
-        let body = to_bytes(body, BODY_BYTES_MAX)
+        let kind = parts.headers.get(header::CONTENT_TYPE);
+        let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let most =
+            match kind.starts_with("text/") || kind.contains("json") || kind.contains("urlencoded")
+            {
+                true => BODY_BYTES_MAX,
+                false => FILES_BYTES_MAX,
+            };
+        let body = to_bytes(body, most)
             .await
             .map_err(|_| StatusCode::PAYLOAD_TOO_LARGE)?;
         let query = parts.uri.query().unwrap_or_default();
+        let (fields, files) = match multer::parse_boundary(kind) {
+            Ok(boundary) => form(body, boundary)
+                .await
+                .map_err(|_| StatusCode::BAD_REQUEST)?,
+            Err(_) => (fields(&parts.headers, &body), Vec::new()),
+        };
         Ok(Self {
             query: pairs(query.as_bytes()),
-            fields: fields(&parts.headers, &body),
+            fields,
+            files,
             method: parts.method,
             // Some clients escape the colon inside a Telegram token.
             path: parts.uri.path().replace("%3A", ":").replace("%3a", ":"),
@@ -78,6 +100,11 @@ impl Call {
             return Some(value.clone());
         }
         serde_json::from_str(&self.param(name)?).ok()
+    }
+
+    /// The file in a field of a form.
+    pub(crate) fn file(&self, field: &str) -> Option<&File> {
+        self.files.iter().find(|file| file.field == field)
     }
 
     /// This call's URL with another value for one parameter, as paging links are made.
@@ -145,6 +172,31 @@ pub(crate) fn text(value: &Value) -> Option<String> {
 
 fn pairs(encoded: &[u8]) -> Vec<(String, String)> {
     form_urlencoded::parse(encoded).into_owned().collect()
+}
+
+/// A form's texts and files.
+async fn form(
+    body: Bytes,
+    boundary: String,
+) -> Result<(Map<String, Value>, Vec<File>), multer::Error> {
+    let whole = stream::once(async { Ok::<_, io::Error>(body) });
+    let mut form = multer::Multipart::new(whole, boundary);
+    let (mut fields, mut files) = (Map::new(), Vec::new());
+    while let Some(field) = form.next_field().await? {
+        let name = field.name().unwrap_or_default().to_owned();
+        let Some(file_name) = field.file_name().map(str::to_owned) else {
+            fields.insert(name, field.text().await?.into());
+            continue;
+        };
+        let mime = field.content_type().map(ToString::to_string);
+        files.push(File {
+            field: name,
+            name: file_name,
+            mime: mime.unwrap_or_default(),
+            bytes: field.bytes().await?,
+        });
+    }
+    Ok((fields, files))
 }
 
 fn fields(headers: &HeaderMap, body: &[u8]) -> Map<String, Value> {

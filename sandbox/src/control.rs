@@ -40,7 +40,7 @@ pub(crate) fn router() -> Router<Sandbox> {
         .route("/", get(front_page))
         .route("/control/hub", put(set_hub).get(hub))
         .route("/control/incoming", post(incoming))
-        .route("/control/media/{name}", put(put_media))
+        .route("/control/media/{name}", put(put_media).get(get_media))
         .route("/control/sent", get(sent))
         .route("/control/faults", put(set_fault).delete(clear_faults))
         .route("/control/requests", get(requests))
@@ -185,6 +185,13 @@ async fn put_media(
     Json(json!({"ok": true}))
 }
 
+async fn get_media(State(sandbox): State<Sandbox>, Path(name): Path<String>) -> Response {
+    match sandbox.world.shelf.get(&name) {
+        Some(bytes) => bytes.into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
 #[derive(Deserialize)]
 struct Filter {
     platform: Option<String>,
@@ -271,10 +278,11 @@ pages under <code>/&lt;tenant&gt;/oauth2/v2.0/…</code>. Nothing here reaches t
 POST   /control/incoming  {"platform","account","from":{"id","name"},"text","picture"?,"repeat"?,
                            "media":{"kind","name","url"?}?}                            a customer writes
 PUT    /control/media/&lt;name&gt;  (bytes)                                                  what "media" may name
+GET    /control/media/&lt;name&gt;                                                           the same, or the "file" of what was sent
 GET    /control/sent?platform=&amp;account=                                                what the platforms accepted
 GET    /control/requests                                                               what they were asked
 PUT    /control/faults    {"platform","op","mode","status"?,"retryAfter"?,"times"?,"rate"?,"seed"?}
-         op send:            status, hang, accept_no_reply
+         op send, upload:    status, hang, accept_no_reply
          op token, fetch:    status, hang
          op media:           status, hang, cut_off
          op webhook:         duplicate, reorder, drop

@@ -25,6 +25,8 @@ pub(crate) enum Op {
     Fetch,
     /// Handing out a file.
     Media,
+    /// Taking a file before the message that shows it.
+    Upload,
     /// The page a person sees when connecting.
     Dialog,
 }
@@ -94,7 +96,7 @@ impl Setting {
     /// Why this cannot be switched on, in words for the person who tried.
     fn objection(&self, platforms: &[&str]) -> Option<String> {
         let allowed: &[Mode] = match self.op {
-            Op::Send => &[Mode::Status, Mode::Hang, Mode::AcceptNoReply],
+            Op::Send | Op::Upload => &[Mode::Status, Mode::Hang, Mode::AcceptNoReply],
             Op::Webhook => &[Mode::Duplicate, Mode::Reorder, Mode::Drop],
             Op::Token | Op::Fetch => &[Mode::Status, Mode::Hang],
             Op::Media => &[Mode::Status, Mode::Hang, Mode::CutOff],

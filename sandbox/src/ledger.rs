@@ -9,6 +9,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::Serialize;
 use tokio::sync::broadcast;
 
+use crate::upload::SentFile;
+
 /// Accepted messages kept. A load test of ten minutes at 150/s fits.
 const SENT_MAX: usize = 100_000;
 /// Received requests kept.
@@ -27,6 +29,8 @@ pub(crate) struct Sent {
     pub(crate) text: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) metadata: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) media: Option<SentFile>,
     pub(crate) at: String,
 }
 

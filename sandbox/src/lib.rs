@@ -31,6 +31,7 @@ mod random;
 mod serve;
 mod shelf;
 mod sign;
+mod upload;
 mod world;
 
 pub use serve::{Sandbox, serve};

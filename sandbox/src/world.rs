@@ -14,6 +14,7 @@ use crate::deliver::Courier;
 use crate::faults::{Fault, Faults, Op};
 use crate::ledger::Ledger;
 use crate::shelf::Shelf;
+use crate::upload::Uploads;
 
 /// How long a hanging platform keeps the hub waiting.
 const HANG: Duration = Duration::from_secs(60);
@@ -24,6 +25,7 @@ pub(crate) struct World {
     pub(crate) ledger: Ledger,
     pub(crate) courier: Courier,
     pub(crate) shelf: Shelf,
+    pub(crate) uploads: Uploads,
     /// Cancelled when the sandbox stops; everything in the background listens.
     pub(crate) stop: CancellationToken,
     /// Where the sandbox itself is reached, for the URLs platforms hand out.
@@ -46,6 +48,7 @@ impl World {
             ledger: Ledger::new(),
             courier: Courier::new(hub_webhook_base)?,
             shelf: Shelf::default(),
+            uploads: Uploads::default(),
             stop: CancellationToken::new(),
             address: OnceLock::new(),
             born_us,

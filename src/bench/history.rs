@@ -226,6 +226,7 @@ fn send(person: &Person, number: u64, nth: u64, text: &str) -> Append {
         message,
         message_type: MessageType::Text,
         text: person.key.seal(text),
+        attached: None,
     };
     let attempted = SendAttempted {
         user,

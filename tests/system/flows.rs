@@ -205,6 +205,7 @@ async fn messages_of_x_are_fetched_once_and_page_by_page() {
         thread: "1700000000000000202".into(),
         text: "an answer".into(),
         client_ref: "hub:1".into(),
+        medium: None,
     };
     let call = stage.adapter.send(&stage.app, &account, &message);
     let outcome = stage.adapter.interpret(&stage.call(call).await);

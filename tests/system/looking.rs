@@ -295,7 +295,7 @@ async fn the_log_is_looked_into_and_the_past_is_there() {
     assert_eq!(lines(&hidden)[0]["payload"]["text"], "<sealed>");
     assert_eq!(lines(&hidden)[0]["place"], json!(place));
     let shown = said(hub(&world, &["events", "show", &place]));
-    assert!(shown.contains("MessageQueued, schema 1"), "{shown}");
+    assert!(shown.contains("MessageQueued, schema 2"), "{shown}");
     let open = opened(&world, &["events", "show", &place, "--open", "--json"]);
     assert_eq!(lines(&open)[0]["payload"]["text"], ANSWERED);
     let nothing = complaint(&world, &["events", "show", "0-99999999"]);

@@ -25,4 +25,5 @@ mod teams;
 mod telegram_user;
 mod tokens;
 mod twitter;
+mod uploading;
 mod world;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use hub_config::{MediaSettings, Settings, WorkerSettings};
+use hub_domain::link::Links;
 use hub_domain::platform::http::{HttpRequest, HttpResponse, TransportError};
 use hub_domain::platform::{Adapter, App, Platform, adapter};
 use hub_store::Store;
@@ -12,6 +13,7 @@ use hub_store::usage::Call;
 
 use crate::fetch::Fetcher;
 use crate::http::Driver;
+use crate::jobs::send::Handles;
 use crate::reference::References;
 use crate::telegram_user::Sessions;
 
@@ -25,6 +27,8 @@ struct Inner {
     http: Driver,
     references: References,
     telegram: Sessions,
+    handles: Handles,
+    links: Links,
 }
 
 /// Shared by everything in a worker process. Cheap to clone.
@@ -59,6 +63,12 @@ impl Context {
                 http: Driver::new(&settings.worker)?,
                 references: References::new(&settings.auth.encryption_key),
                 telegram: Sessions::default(),
+                handles: Handles::default(),
+                links: Links::new(
+                    &settings.auth.encryption_key,
+                    &settings.server.public_url,
+                    settings.media.url_ttl,
+                ),
             }),
         })
     }
@@ -94,6 +104,16 @@ impl Context {
     /// The sessions of Telegram user accounts that this process holds.
     pub fn telegram(&self) -> &Sessions {
         &self.inner.telegram
+    }
+
+    /// What platforms gave for files that were handed over.
+    pub(crate) fn handles(&self) -> &Handles {
+        &self.inner.handles
+    }
+
+    /// Addresses of media, for platforms that load them.
+    pub(crate) fn links(&self) -> &Links {
+        &self.inner.links
     }
 
     /// Limits of media.

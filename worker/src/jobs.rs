@@ -18,6 +18,7 @@ pub mod send;
 pub mod subscribe;
 pub mod telegram;
 pub mod tokens;
+pub mod uploads;
 pub mod withdrawn;
 
 use std::panic::AssertUnwindSafe;
@@ -73,6 +74,7 @@ pub fn register(monitor: Monitor, context: &Context) -> Monitor {
     let monitor = queue(monitor, context, telegram::Telegram::new(context.clone()));
     let monitor = queue(monitor, context, media::Media::new(context.clone()));
     let monitor = queue(monitor, context, withdrawn::Withdrawn::new(context.clone()));
+    let monitor = queue(monitor, context, uploads::Uploads::new(context.clone()));
     let monitor = queue(monitor, context, install::Install::new(context.clone()));
     let monitor = queue(monitor, context, dlq::DeadLetters::new(context.clone()));
     let monitor = queue(monitor, context, poll::Poll::new(context.clone()));

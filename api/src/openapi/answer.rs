@@ -6,7 +6,9 @@ use chrono::{DateTime, Utc};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::schema::{Account, Conversation, Message, PlatformName, Tokens, User, email};
+use super::schema::{
+    Account, Conversation, Message, MessageTypeName, PlatformName, Tokens, User, email,
+};
 
 /// A session has begun.
 #[derive(ToSchema)]
@@ -194,6 +196,27 @@ pub struct Sent {
     pub message: Message,
     /// Always true.
     pub success: bool,
+}
+
+/// A file that can be sent with a message.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub struct Uploaded {
+    /// The file.
+    pub id: uuid::Uuid,
+    /// What it is, by its content.
+    pub mime_type: String,
+    /// How many bytes it has.
+    pub size: u64,
+    /// What it will be called.
+    pub name: String,
+    /// What a message with it is shown as, unless the message says otherwise.
+    pub message_type: MessageTypeName,
+    /// Where a browser loads it, and what a message names it by.
+    pub media_url: String,
+    /// Until when it can be sent.
+    #[schema(format = DateTime)]
+    pub send_before: String,
 }
 
 /// What the platforms said.

@@ -55,14 +55,23 @@ pub struct Confirmation {
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub struct Sending {
-    /// The text. White space at its ends does not count.
-    #[schema(schema_with = message_text)]
+    /// The text. White space at its ends does not count. With a file it may be left out.
+    #[schema(schema_with = message_text, required = false)]
     pub content: String,
-    /// What it is; `text` when absent.
+    /// What it is; when absent `text`, or what the file's content says.
     #[schema(nullable = true)]
     pub message_type: Option<MessageTypeName>,
-    /// Where media is; platforms that take no media refuse it.
+    /// The `mediaUrl` of a file that was uploaded for this message. What a platform does not take is
+    /// refused.
     pub media_url: Option<String>,
+}
+
+/// A form with a file.
+#[derive(ToSchema)]
+pub struct Upload {
+    /// The file. The field may have any name.
+    #[schema(value_type = String, format = Binary)]
+    pub file: Vec<u8>,
 }
 
 /// Whose code is wanted.

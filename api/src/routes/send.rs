@@ -1,5 +1,9 @@
 //! Sending a message (contract 2.3, architecture 6).
 //!
+//! A file that goes with it was uploaded before (`super::uploads`) and is named by the address that
+//! the upload gave. No other address is taken: the hub fetches nothing that a client names, and a
+//! platform would not be let at it either. An upload goes with one message, whoever repeats it.
+//!
 //! The API queues and waits; a worker sends. Once the message is in the log the answer is never a
 //! failure of ours: a client that sees one sends again, and the other side reads it twice.
 //!
@@ -18,12 +22,17 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use chrono::Utc;
 use hub_domain::envelope::Append;
-use hub_domain::event::{Event, MessageQueued, MessageType, Thread};
-use hub_domain::id::{AccountId, ConversationId, Key, MessageId, Place, UserId, conversation_id};
+use hub_domain::event::{Attached, Event, MessageQueued, MessageType, Thread};
+use hub_domain::id::{
+    AccountId, ConversationId, Key, MessageId, Place, UserId, attached_key, conversation_id,
+};
 use hub_domain::limits::{IDEMPOTENCY_KEY_BYTES_MAX, MESSAGE_TEXT_CHARS_MAX};
+use hub_domain::platform::telegram_user::is_session;
 use hub_domain::platform::{Platform, TextUnit, adapter};
+use hub_domain::projection::inbox::File;
 use hub_domain::text;
 use hub_store::Store;
+use hub_store::account::Owner;
 use hub_store::append::Appended;
 use hub_store::entity::{account, conversation, message};
 use hub_store::signal::Topic;
@@ -32,10 +41,12 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::conversations::unknown as unknown_conversation;
+use super::uploads;
 use crate::auth::Caller;
 use crate::error::{Failing, Problem, chain};
 use crate::input::{Id, Object};
 use crate::limit::whole_seconds;
+use crate::media::{Address, Unserved};
 use crate::openapi::{answer as answers, ask};
 use crate::{Api, view};
 
@@ -53,8 +64,11 @@ const LOOK_PAUSE: Duration = Duration::from_millis(10);
 
 /// What a client wants sent, checked as far as the request alone allows.
 struct Wanted {
+    /// Empty only beside a file.
     text: String,
-    has_media: bool,
+    /// What the client calls it; absent, its content says.
+    kind: Option<MessageType>,
+    file: Option<Address>,
     key: Option<String>,
     is_async: bool,
 }
@@ -65,6 +79,8 @@ struct To {
     conversation: conversation::Model,
     account: account::Model,
     content: Sealer,
+    /// The file that goes with it, where it is the first time.
+    attached: Option<Attached>,
 }
 
 /// Queues a message and waits a bounded time for what becomes of it.
@@ -103,6 +119,8 @@ struct To {
         (status = 400, description = "`VALIDATION_ERROR`: no text, too long a text, or a bad header"),
         (status = 404, description = "`CONVERSATION_NOT_FOUND`"),
         (status = 422, description = "`PLATFORM_API_ERROR`: the platform will not take it; \
+            `MEDIA_NOT_FOUND`, `MEDIA_GONE`, `MEDIA_ALREADY_SENT`: the file is no upload of the \
+            caller that can still be sent; \
             `IDEMPOTENCY_KEY_REUSED`: the key was used for another message"),
         (status = 429, description = "`PLATFORM_RATE_LIMIT_EXCEEDED`: the account's calls are spent, \
             nothing was queued; `RATE_LIMIT_EXCEEDED`"),
@@ -117,12 +135,12 @@ pub async fn send(
     headers: HeaderMap,
     body: Object,
 ) -> Result<Response, Problem> {
-    let wanted = Wanted::read(&headers, &body)?;
+    let wanted = Wanted::read(&api, &headers, &body)?;
     let store = api.store();
     let failed = |error| SENDING.because(error);
     let found = store.conversation(caller.user, ConversationId(id)).await;
     let (conversation, account) = found.map_err(failed)?.ok_or_else(unknown_conversation)?;
-    let to = To {
+    let mut to = To {
         user: caller.user,
         conversation,
         account,
@@ -131,6 +149,7 @@ pub async fn send(
             .content(caller.user, Utc::now(), None)
             .await
             .map_err(failed)?,
+        attached: None,
     };
     let message = wanted.message(caller.user);
     // A repetition gets the first one's answer, even if it would be refused by now.
@@ -144,15 +163,19 @@ pub async fn send(
         None => None,
     };
     if let Some(place) = first {
-        require_same(store, &to, &wanted, place).await?;
+        let first = require_same(store, &to, &wanted, message, place).await?;
+        to.attached = first.attached;
     } else {
-        let append = wanted.append(store, &to, message)?.because(caller.meta());
+        if let Some(file) = &wanted.file {
+            to.attached = Some(wanted.usable(&api, &to, file).await?);
+        }
+        let append = wanted.append(&api, &to, message)?.because(caller.meta());
         if !wanted.is_async {
             require_budget(&api, &to.account).await?;
         }
         let appended = store.append(append).await.map_err(failed)?;
-        if let (Appended::Repeated(place), Some(_)) = (appended, &wanted.key) {
-            require_same(store, &to, &wanted, place).await?;
+        if let Appended::Repeated(place) = appended {
+            require_same(store, &to, &wanted, message, place).await?;
         }
     }
     answer(&api, &to, &wanted, message).await
@@ -170,7 +193,7 @@ pub(super) async fn to_thread(
     let failed = |error| SENDING.because(error);
     let mut content = Object::default();
     content.0.insert("content".to_owned(), json!(text));
-    let wanted = Wanted::read(&HeaderMap::new(), &content)?;
+    let wanted = Wanted::read(api, &HeaderMap::new(), &content)?;
     let id = conversation_id(AccountId(account.id), thread);
     let found = store.conversation(caller.user, id).await.map_err(failed)?;
     let conversation = match found {
@@ -183,9 +206,10 @@ pub(super) async fn to_thread(
         conversation,
         account,
         content: content.map_err(failed)?,
+        attached: None,
     };
     let message = wanted.message(caller.user);
-    let append = wanted.append(store, &to, message)?.because(caller.meta());
+    let append = wanted.append(api, &to, message)?.because(caller.meta());
     store.append(append).await.map_err(failed)?;
     answer(api, &to, &wanted, message).await
 }
@@ -220,9 +244,21 @@ fn new_conversation(
 }
 
 impl Wanted {
-    fn read(headers: &HeaderMap, body: &Object) -> Result<Self, Problem> {
-        let content = body.required("content", "Message content")?.trim();
-        if content.is_empty() {
+    fn read(api: &Api, headers: &HeaderMap, body: &Object) -> Result<Self, Problem> {
+        let content = body.text("content", "Message content")?.unwrap_or_default();
+        let content = content.trim();
+        let kind = body.text("messageType", "Message type")?;
+        let kind = kind.map(|name| {
+            MessageType::from_name(name).ok_or_else(|| {
+                Problem::field(
+                    "messageType",
+                    "messageType is one of text, image, video, file",
+                )
+            })
+        });
+        let kind = kind.transpose()?;
+        let url = body.text("mediaUrl", "Media URL")?;
+        if content.is_empty() && url.is_none() {
             return Err(Problem::field("content", "Message content is required"));
         }
         if content.chars().count() > MESSAGE_TEXT_CHARS_MAX {
@@ -230,20 +266,62 @@ impl Wanted {
                 format!("Message content must be at most {MESSAGE_TEXT_CHARS_MAX} characters long");
             return Err(Problem::field("content", message));
         }
-        let message_type = body.text("messageType", "Message type")?.unwrap_or("text");
-        let message_type = MessageType::from_name(message_type).ok_or_else(|| {
-            Problem::field(
-                "messageType",
-                "messageType is one of text, image, video, file",
-            )
-        })?;
-        let has_url = body.text("mediaUrl", "Media URL")?.is_some();
+        match (kind, url) {
+            (Some(MessageType::Text), Some(_)) => {
+                let message = "A message of type text has no mediaUrl";
+                return Err(Problem::field("messageType", message));
+            }
+            (Some(kind), None) if kind != MessageType::Text => {
+                let message = format!("A message of type {} needs a mediaUrl", kind.name());
+                return Err(Problem::field("mediaUrl", message));
+            }
+            _ => {}
+        }
+        let file = url.map(|url| api.links().parse(url).ok_or_else(uploads::unknown));
         Ok(Self {
             text: text::repair(content).into_owned(),
-            has_media: has_url || message_type != MessageType::Text,
+            kind,
+            file: file.transpose()?,
             key: idempotency_key(headers)?,
             is_async: prefers_async(headers),
         })
+    }
+
+    /// The file, if it is the caller's own upload and may still be sent there.
+    async fn usable(&self, api: &Api, to: &To, file: &Address) -> Result<Attached, Problem> {
+        let Address {
+            owner,
+            object,
+            expires,
+            signature,
+        } = file;
+        let now = Utc::now();
+        let checked = api.links().check(*owner, *object, *expires, signature, now);
+        checked.map_err(|unserved| match unserved {
+            Unserved::Foreign => uploads::unknown(),
+            Unserved::Expired => uploads::expired(),
+        })?;
+        if *owner != to.user {
+            return Err(uploads::unknown());
+        }
+        // A session sends in another way than a bot, and no files yet.
+        let owner = Owner {
+            user: to.user,
+            account: AccountId(to.account.id),
+        };
+        let credentials = api.store().credentials(owner, &to.account.route).await;
+        let credentials = credentials.map_err(|error| SENDING.because(error))?;
+        if credentials.is_some_and(|it| is_session(it.access_token.expose())) {
+            let message = "Files cannot be sent from this kind of account yet";
+            return Err(unsendable(message));
+        }
+        uploads::usable(api, to.user, *object).await
+    }
+
+    /// What a client shows it as.
+    fn shown_as(&self, attached: Option<&Attached>) -> MessageType {
+        let content = || attached.map(|file| uploads::kind_of(&file.content_type));
+        self.kind.or_else(content).unwrap_or(MessageType::Text)
     }
 
     /// The name of the message: the same for every repetition under one key.
@@ -263,13 +341,13 @@ impl Wanted {
     }
 
     /// What goes into the log, unless the platform certainly cannot send it.
-    fn append(&self, store: &Store, to: &To, message: MessageId) -> Result<Append, Problem> {
+    fn append(&self, api: &Api, to: &To, message: MessageId) -> Result<Append, Problem> {
         let platform: Platform = to
             .account
             .platform
             .parse()
             .map_err(|_| Problem::internal())?;
-        self.require_sendable(platform, to)?;
+        self.require_sendable(api, platform, to)?;
         let conversation = ConversationId(to.conversation.id);
         let event = MessageQueued {
             at: Thread {
@@ -280,14 +358,19 @@ impl Wanted {
                 thread: to.conversation.thread.clone(),
             },
             message,
-            message_type: MessageType::Text,
+            message_type: self.shown_as(to.attached.as_ref()),
             text: to.content.seal(&self.text),
+            attached: to.attached.clone(),
         };
-        let shard = store.sharding().of_user(to.user);
-        Ok(Append::one(shard, conversation, event).once(self.once(to.user, message)))
+        let shard = api.store().sharding().of_user(to.user);
+        let append = Append::one(shard, conversation, event).once(self.once(to.user, message));
+        Ok(match &to.attached {
+            Some(file) => append.once(attached_key(file.object)),
+            None => append,
+        })
     }
 
-    fn require_sendable(&self, platform: Platform, to: &To) -> Result<(), Problem> {
+    fn require_sendable(&self, api: &Api, platform: Platform, to: &To) -> Result<(), Problem> {
         let Some(adapter) = adapter(platform) else {
             return Err(unsendable(format!(
                 "Sending to {platform} is not available yet"
@@ -296,13 +379,27 @@ impl Wanted {
         if let Some(reason) = adapter.unsendable(&to.conversation.thread) {
             return Err(unsendable(reason));
         }
-        let can = adapter.capabilities();
-        if self.has_media && !can.media_out {
-            return Err(unsendable(format!(
-                "Sending media to {platform} is not available yet"
-            )));
+        if to.account.needs_reconnect.is_some() {
+            return Err(unsendable(RECONNECT));
         }
+        let can = adapter.capabilities();
         let length = text::length(&self.text, can.text_unit);
+        if let Some(file) = &to.attached {
+            let kind = self.shown_as(Some(file));
+            let settings = api.settings();
+            // A platform that is played next door reaches what the real one does not.
+            let is_reached = settings.server.public_url.starts_with("https://")
+                || settings.app(platform).api_base.starts_with("http://");
+            if adapter.loads_media() && !is_reached {
+                return Err(unsendable(format!(
+                    "{platform} loads files from this installation, which has no https address"
+                )));
+            }
+            let taken = can.take(kind, &file.content_type, file.size, length);
+            return taken.map_err(|reason| {
+                unsendable(format!("{platform} does not take this file: {reason}"))
+            });
+        }
         if length > can.text_max {
             let unit = match can.text_unit {
                 TextUnit::CodePoints | TextUnit::Utf16 => "characters",
@@ -312,9 +409,6 @@ impl Wanted {
                 "The message is too long for {platform}: {length} of at most {} {unit}",
                 can.text_max
             )));
-        }
-        if to.account.needs_reconnect.is_some() {
-            return Err(unsendable(RECONNECT));
         }
         Ok(())
     }
@@ -348,7 +442,7 @@ async fn require_budget(api: &Api, account: &account::Model) -> Result<(), Probl
     Err(problem.with_details(details).after(seconds))
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(value) = headers.get(IDEMPOTENCY_KEY) else {
         return Ok(None);
     };
@@ -371,31 +465,51 @@ fn prefers_async(headers: &HeaderMap) -> bool {
         .any(|token| token.trim().eq_ignore_ascii_case("respond-async"))
 }
 
-/// Refuses a key that was used for another text or another conversation. The log knows what was
-/// asked for; the read model only what became of it.
-async fn require_same(store: &Store, to: &To, wanted: &Wanted, at: Place) -> Result<(), Problem> {
+/// Refuses a key that was used for another message or another conversation, and an upload that
+/// another message has. The log knows what was asked for; the read model only what became of it.
+async fn require_same(
+    store: &Store,
+    to: &To,
+    wanted: &Wanted,
+    message: MessageId,
+    at: Place,
+) -> Result<MessageQueued, Problem> {
     let before = Place {
         position: at.position - 1,
         ..at
     };
     let events = hub_store::read::after(store.pool(), before, 1).await;
-    let events = events.map_err(|error| SENDING.because(error))?;
-    if let Some(Event::MessageQueued(first)) = events.first().map(|recorded| &recorded.event)
-        && first.at.conversation.0 == to.conversation.id
-        && !wanted.has_media
-    {
+    let mut events = events.map_err(|error| SENDING.because(error))?;
+    let reused = || {
+        Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "IDEMPOTENCY_KEY_REUSED",
+            "This Idempotency-Key was already used for another message",
+        )
+    };
+    let Some(Event::MessageQueued(first)) = events.pop().map(|recorded| recorded.event) else {
+        return Err(reused());
+    };
+    if first.message != message {
+        return Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "MEDIA_ALREADY_SENT",
+            "The uploaded file goes with another message already. Please upload it again.",
+        ));
+    }
+    let file = |file: &Attached| file.object;
+    let is_same = first.at.conversation.0 == to.conversation.id
+        && first.message_type == wanted.shown_as(first.attached.as_ref())
+        && first.attached.as_ref().map(file) == wanted.file.as_ref().map(|it| it.object);
+    if is_same {
         let keys = store.vault().keyring(to.user, [first.text.0.as_str()]);
         let keys = keys.await.map_err(|error| SENDING.because(error))?;
         let text = keys.open(&first.text.0);
         if text.is_ok_and(|text| text == Opened::Text(wanted.text.clone())) {
-            return Ok(());
+            return Ok(first);
         }
     }
-    Err(Problem::new(
-        StatusCode::UNPROCESSABLE_ENTITY,
-        "IDEMPOTENCY_KEY_REUSED",
-        "This Idempotency-Key was already used for another message",
-    ))
+    Err(reused())
 }
 
 async fn answer(
@@ -416,7 +530,8 @@ async fn answer(
     };
     let vault = api.store().vault();
     // It is in the log: that its keys cannot be asked for now is no failure of the send.
-    let keys = vault.keyring(to.user, row.body.as_deref()).await;
+    let sealed = row.body.as_deref().into_iter().chain(row.media.as_deref());
+    let keys = vault.keyring(to.user, sealed).await;
     let keys = keys.unwrap_or_default();
     let mut shown = view::message(&row, &conversation, &keys, api.links());
     if shown["content"] == "" {
@@ -468,7 +583,7 @@ async fn outcome(
 
 /// The message as it will be read, when the inbox has not got to it yet.
 fn queued(to: &To, wanted: &Wanted, message: MessageId) -> message::Model {
-    let now = Utc::now();
+    let (now, attached) = (Utc::now(), to.attached.as_ref());
     message::Model {
         shard: to.conversation.shard,
         generation: to.conversation.generation,
@@ -479,8 +594,8 @@ fn queued(to: &To, wanted: &Wanted, message: MessageId) -> message::Model {
         sender_id: "me".to_owned(),
         sender_name: None,
         body: Some(to.content.seal(&wanted.text).0),
-        message_type: MessageType::Text.name().to_owned(),
-        media: None,
+        message_type: wanted.shown_as(attached).name().to_owned(),
+        media: attached.map(|file| file.described.0.clone()),
         detail: None,
         outgoing: true,
         is_read: false,
@@ -496,7 +611,7 @@ fn queued(to: &To, wanted: &Wanted, message: MessageId) -> message::Model {
         failure_reason: None,
         position: i64::MAX,
         created_at: now,
-        files: json!([]),
+        files: attached.map_or_else(|| json!([]), |file| json!([File::uploaded(file)])),
     }
 }
 

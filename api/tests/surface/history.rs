@@ -239,6 +239,7 @@ impl History<'_> {
                     message,
                     message_type: MessageType::Text,
                     text: self.ann.key.seal("ours"),
+                    attached: None,
                 };
                 (at.conversation.into(), queued.into())
             }

@@ -42,7 +42,7 @@ pub const PASSWORD: &str = "correct horse";
 pub const BOT_TOKEN: &str = "123456:TEST-bot-token";
 
 /// The environment of the test's hub; a test may put its own in front.
-const ENVIRONMENT: [(&str, &str); 20] = [
+const ENVIRONMENT: [(&str, &str); 22] = [
     ("HUB_ENV", "development"),
     ("JWT_SECRET", "signs access tokens of a test"),
     ("JWT_REFRESH_SECRET", "signs refresh tokens of a test"),
@@ -61,6 +61,11 @@ const ENVIRONMENT: [(&str, &str); 20] = [
     ("HUB_SEND_WAIT_MS", "300"),
     ("HUB_OAUTH_CALLBACK_WAIT_MS", "3000"),
     ("HUB_SHARDS", "4"),
+    (
+        "HUB_MEDIA_DIR",
+        concat!(env!("CARGO_TARGET_TMPDIR"), "/media"),
+    ),
+    ("HUB_MEDIA_UPLOAD_BYTES", "1048576"),
     // Only the tests of limits want to meet them.
     ("USER_RATE_LIMIT_REQUESTS", "1000000"),
     ("HUB_STRICT_RATE_LIMIT_REQUESTS", "1000000"),

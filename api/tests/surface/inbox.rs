@@ -162,6 +162,7 @@ async fn receipts_tick_what_the_platform_has() {
             message,
             message_type: MessageType::Text,
             text: ann.key.seal(text),
+            attached: None,
         };
         hub.happen(ann.user, thread.conversation, queued).await;
         message

@@ -159,6 +159,7 @@ async fn every_operation_answers_as_described() {
         ),
         ("POST", "/api/oauth/callback/telegram", &content, 400),
         ("POST", "/api/auth/callback/telegram", &content, 400),
+        ("POST", "/api/media", &none, 415),
         ("GET", &format!("/api/media/{account}"), &none, 403),
         ("GET", "/ws/messages", &none, 400),
         ("GET", "/socket.io/?EIO=4&transport=polling", &none, 400),

@@ -214,6 +214,7 @@ pub const ROUTES: &[Route] = &[
     token("POST", "/api/telegram/{id}/sync").errors(Errors::Telegram).id(Id::Account, 404, "ACCOUNT_NOT_FOUND"),
     token("POST", "/api/telegram/{id}/reset").errors(Errors::Telegram).id(Id::Account, 404, "ACCOUNT_NOT_FOUND"),
 
+    token("POST", "/api/media").reads(Reads::Raw),
     // A bad signature, whatever the id.
     open("GET", "/api/media/{id}").id(Id::Message, 403, "FORBIDDEN"),
 

@@ -33,6 +33,11 @@ pub const UPCASTS: &[Upcast] = &[
         from: 1,
         up: nothing_failed_after_it_was_sent,
     },
+    Upcast {
+        kind: "MessageQueued",
+        from: 1,
+        up: nothing_was_attached,
+    },
 ];
 
 /// Schema 2 has more reasons, and nothing else is new.
@@ -49,6 +54,15 @@ fn nothing_failed_after_it_was_sent(value: Value) -> Result<Value, serde_json::E
         Some("undelivered") => Err(serde_json::Error::custom("schema 1 knows no undelivered")),
         _ => Ok(value),
     }
+}
+
+/// Schema 2 has files, and nothing else is new.
+fn nothing_was_attached(value: Value) -> Result<Value, serde_json::Error> {
+    let mut fields: serde_json::Map<String, Value> = serde_json::from_value(value)?;
+    if fields.insert("attached".to_owned(), Value::Null).is_some() {
+        return Err(serde_json::Error::custom("schema 1 knows no files"));
+    }
+    Ok(Value::Object(fields))
 }
 
 /// Reads the payload of a kind whose current schema is `current`. The current shape is read
@@ -174,6 +188,18 @@ mod tests {
         assert_eq!(read(1, "permanent").unwrap(), permanent);
         assert!(read(1, "undelivered").is_err());
         assert!(read(2, "undelivered").is_ok());
+    }
+
+    #[test]
+    fn a_message_of_schema_1_has_no_file() {
+        let read = |schema, payload: Value| {
+            let payload = payload.to_string();
+            read_as::<Value>(UPCASTS, "MessageQueued", schema, 2, &payload)
+        };
+        let plain = json!({ "text": "h1.x", "attached": null });
+        assert_eq!(read(1, json!({ "text": "h1.x" })).unwrap(), plain);
+        assert!(read(1, json!({ "text": "h1.x", "attached": {} })).is_err());
+        assert!(read(2, json!({ "text": "h1.x", "attached": {} })).is_ok());
     }
 
     #[test]

@@ -18,6 +18,7 @@ use super::call::PollFlow;
 use super::call::{CallFailure, Tokens};
 use super::fact::Fact;
 use super::http::{HttpRequest, HttpResponse, TransportError};
+use super::media::upload::{Medium, UploadFlow};
 use super::meta::sweep::{Dialect, Sweep};
 use super::polling::Polling;
 use super::{
@@ -55,7 +56,7 @@ impl Adapter for Messenger {
         Capabilities {
             text_max: TEXT_MAX,
             text_unit: TextUnit::CodePoints,
-            media_out: false,
+            media: &send::MEDIA,
             reconcile: Reconcile::Echo,
             budget: (200, Duration::from_secs(3600)),
             tells: Tells {
@@ -114,6 +115,15 @@ impl Adapter for Messenger {
             HttpRequest::delete(meta::url_as(app, token, &page, &[])),
             HttpRequest::delete(meta::url_as(app, token, "me/permissions", &[])),
         ]
+    }
+
+    fn upload(
+        &self,
+        app: &App,
+        credentials: &Credentials,
+        medium: &Medium,
+    ) -> Option<Box<dyn UploadFlow>> {
+        Some(Box::new(send::upload(app, credentials, medium)))
     }
 
     fn send(&self, app: &App, credentials: &Credentials, message: &Outbound) -> HttpRequest {

@@ -1,6 +1,10 @@
 //! HTTP as plain values: adapters describe requests and read responses, somebody else sends them.
 
+mod multipart;
+
 use std::fmt;
+
+pub use multipart::Part;
 
 /// A request an adapter wants made.
 ///

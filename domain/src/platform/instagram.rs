@@ -61,7 +61,7 @@ impl Adapter for Direct {
         Capabilities {
             text_max: TEXT_MAX,
             text_unit: TextUnit::Bytes,
-            media_out: false,
+            media: &send::MEDIA,
             reconcile: Reconcile::Echo,
             budget: (200, Duration::from_secs(3600)),
             tells: Tells {
@@ -134,6 +134,10 @@ impl Adapter for Direct {
         };
         let url = meta::url_as(app, &credentials.access_token, path, &[]);
         vec![HttpRequest::delete(url)]
+    }
+
+    fn loads_media(&self) -> bool {
+        true
     }
 
     fn send(&self, app: &App, credentials: &Credentials, message: &Outbound) -> HttpRequest {

@@ -61,7 +61,7 @@ impl Adapter for Member {
         Capabilities {
             text_max: TEXT_MAX,
             text_unit: TextUnit::CodePoints,
-            media_out: false,
+            media: &[],
             reconcile: Reconcile::Never,
             budget: (100, Duration::from_secs(24 * 3600)),
             tells: Tells {

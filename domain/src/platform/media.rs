@@ -1,4 +1,6 @@
-//! Finding out where the bytes of a medium are.
+//! Media: finding out where the bytes of one are, and handing ours over ([`upload`]).
+
+pub mod upload;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -55,7 +55,7 @@ impl Adapter for Graph {
         Capabilities {
             text_max: TEXT_MAX,
             text_unit: TextUnit::Utf16,
-            media_out: false,
+            media: &send::MEDIA,
             reconcile: Reconcile::Likeness,
             budget: (10_000, Duration::from_secs(600)),
             tells: Tells {

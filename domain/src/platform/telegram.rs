@@ -60,7 +60,7 @@ impl Adapter for Bot {
         Capabilities {
             text_max: 4096,
             text_unit: TextUnit::Utf16,
-            media_out: false,
+            media: &send::MEDIA,
             reconcile: Reconcile::Never,
             budget: (30, Duration::from_secs(1)),
             tells: Tells {

@@ -12,6 +12,7 @@
 
 mod connect;
 mod content;
+mod media;
 mod page;
 mod party;
 mod photo;
@@ -31,6 +32,7 @@ use super::call::{CallFailure, PollFlow, Tokens};
 use super::fact::{Fact, Media};
 use super::http::{HttpRequest, HttpResponse, TransportError};
 use super::media::MediaFlow;
+use super::media::upload::{Medium, UploadFlow};
 use super::polling::Polling;
 use super::{
     Adapter, App, Capabilities, ConnectError, ConnectFlow, Credentials, Grant, Handshake, Headers,
@@ -59,7 +61,7 @@ impl Adapter for DirectMessages {
         Capabilities {
             text_max: TEXT_MAX,
             text_unit: TextUnit::CodePoints,
-            media_out: false,
+            media: &media::MEDIA,
             reconcile: Reconcile::Never,
             budget: (300, Duration::from_secs(15 * 60)),
             tells: Tells {
@@ -157,6 +159,15 @@ impl Adapter for DirectMessages {
         let refresh = refresh.map(|token| revoke(token, "refresh_token"));
         let access = revoke(&credentials.access_token, "access_token");
         refresh.into_iter().chain([access]).collect()
+    }
+
+    fn upload(
+        &self,
+        app: &App,
+        credentials: &Credentials,
+        medium: &Medium,
+    ) -> Option<Box<dyn UploadFlow>> {
+        Some(media::upload(app, credentials, medium))
     }
 
     fn send(&self, app: &App, credentials: &Credentials, message: &Outbound) -> HttpRequest {

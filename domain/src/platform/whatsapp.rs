@@ -22,6 +22,7 @@ use std::time::Duration;
 use super::fact::{Fact, Media};
 use super::http::{HttpRequest, HttpResponse, TransportError};
 use super::media::MediaFlow;
+use super::media::upload::{Medium, UploadFlow};
 use super::{
     Adapter, App, Capabilities, ConnectError, ConnectFlow, Credentials, Grant, Handshake, Headers,
     Outbound, Platform, Receipts, Reconcile, Refused, SendOutcome, Tells, TextUnit, Unreadable,
@@ -44,7 +45,7 @@ impl Adapter for Cloud {
         Capabilities {
             text_max: TEXT_MAX,
             text_unit: TextUnit::CodePoints,
-            media_out: false,
+            media: &send::MEDIA,
             reconcile: Reconcile::Echo,
             budget: (80, Duration::from_secs(1)),
             tells: Tells {
@@ -99,6 +100,15 @@ impl Adapter for Cloud {
     /// the token may be the installation's own.
     fn revoke(&self, _: &App, _: &Credentials) -> Vec<HttpRequest> {
         Vec::new()
+    }
+
+    fn upload(
+        &self,
+        app: &App,
+        credentials: &Credentials,
+        medium: &Medium,
+    ) -> Option<Box<dyn UploadFlow>> {
+        Some(Box::new(send::upload(app, credentials, medium)))
     }
 
     fn send(&self, app: &App, credentials: &Credentials, message: &Outbound) -> HttpRequest {

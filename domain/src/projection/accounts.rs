@@ -106,6 +106,7 @@ fn concern(event: &Event) -> Option<Concern<'_>> {
         | Event::ReceiptReceived(_)
         | Event::ContactNamed(_)
         | Event::MediaAnnounced(_)
+        | Event::MediaUploaded(_)
         | Event::MediaStored(_)
         | Event::MediaUnavailable(_)
         | Event::ConversationNoted(_)

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::Table;
 use crate::envelope::Recorded;
 use crate::event::{
-    Event, FailureClass, MediaLoss, MessageType, PlatformMessage, Receipt, Sealed, Thread,
+    Attached, Event, FailureClass, MediaLoss, MessageType, PlatformMessage, Receipt, Sealed, Thread,
 };
 use crate::id::{AccountId, ConversationId, MessageId, ObjectId, UserId, message_id};
 use crate::platform::Platform;
@@ -139,6 +139,21 @@ pub struct File {
     pub stored: Option<StoredFile>,
     /// Why it has not.
     pub loss: Option<MediaLoss>,
+}
+
+impl File {
+    /// The one file of a message that its sender uploaded.
+    pub fn uploaded(file: &Attached) -> Self {
+        Self {
+            index: 0,
+            stored: Some(StoredFile {
+                object: file.object,
+                content_type: file.content_type.clone(),
+                size: file.size,
+            }),
+            loss: None,
+        }
+    }
 }
 
 /// A medium in the object store.
@@ -303,6 +318,7 @@ impl Touch {
             | Event::ConnectFailed(_)
             | Event::AccountNoted(_)
             | Event::MediaAnnounced(_)
+            | Event::MediaUploaded(_)
             | Event::ConversationNoted(_) => return false,
         }
         true

@@ -3,11 +3,11 @@
 use chrono::{DateTime, Utc};
 use hub_domain::envelope::{Meta, Recorded};
 use hub_domain::event::{
-    ContactNamed, ConversationImported, ConversationRead, Event, FailureClass, MediaLoss,
-    MediaStored, MediaUnavailable, MessageDeleted, MessageEdited, MessageImported, MessageObserved,
-    MessageQueued, MessageRead, MessageReceived, MessageSent, MessageType, PlatformMessage,
-    ReactionChanged, Receipt, ReceiptReceived, Sealed, SendAttempted, SendDelayed, SendFailed,
-    SendUncertain, Thread,
+    Attached, ContactNamed, ConversationImported, ConversationRead, Event, FailureClass, MediaLoss,
+    MediaStored, MediaUnavailable, MediaUploaded, MessageDeleted, MessageEdited, MessageImported,
+    MessageObserved, MessageQueued, MessageRead, MessageReceived, MessageSent, MessageType,
+    PlatformMessage, ReactionChanged, Receipt, ReceiptReceived, Sealed, SendAttempted, SendDelayed,
+    SendFailed, SendUncertain, Thread,
 };
 use hub_domain::id::{
     AccountId, ConversationId, MessageId, Place, Shard, UserId, conversation_id, message_id,
@@ -95,12 +95,22 @@ pub fn told(chat: u8, n: u8) -> Event {
     }
 }
 
+fn uploaded(chat: u8, n: u8) -> Attached {
+    Attached {
+        object: object_id(own(chat, n), 0),
+        content_type: "image/png".to_owned(),
+        size: 7,
+        described: Sealed(format!("what we attached {n}")),
+    }
+}
+
 pub fn queued(chat: u8, n: u8) -> Event {
     MessageQueued {
         at: thread(chat),
         message: own(chat, n),
         message_type: MessageType::Text,
         text: Sealed(format!("ours {n}")),
+        attached: (n == 5).then(|| uploaded(chat, n)),
     }
     .into()
 }
@@ -297,6 +307,7 @@ pub fn anything() -> impl Strategy<Value = Vec<Event>> {
         prop_oneof![
             6 => about(chat, n),
             1 => Just(queued(chat, own)),
+            1 => Just(Event::from(MediaUploaded { user: USER, file: uploaded(chat, own) })),
             1 => attempt(chat, own),
             1 => Just(sent(chat, own)),
             2 => reading(chat, n),

@@ -8,6 +8,7 @@
 
 mod fetch;
 mod send;
+mod upload;
 mod webhook;
 
 use std::collections::BTreeMap;
@@ -150,6 +151,7 @@ impl Messenger {
             (&Method::DELETE, [_, "permissions"]) => self.login.revoke(call),
             (_, [page, "subscribed_apps"]) => self.subscribed_apps(call, method, page),
             (&Method::POST, [node, "messages"]) => self.send(call, node).await,
+            (&Method::POST, [node, "message_attachments"]) => self.upload(call, node).await,
             (&Method::GET, [page, "conversations"]) => self.conversations(call, page),
             (&Method::GET, [thread, "messages"]) => self.messages(call, thread),
             (&Method::GET, [id]) => self.object(call, id),

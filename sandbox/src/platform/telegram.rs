@@ -7,6 +7,7 @@
 //! because Telegram only takes public HTTPS addresses and a hub in development has none.
 
 mod answers;
+mod files;
 mod updates;
 mod widget;
 
@@ -24,6 +25,7 @@ use crate::Options;
 use crate::call::{Call, text};
 use crate::faults::{Fault, Op};
 use crate::ledger::{Sent, hold, now};
+use crate::upload::File;
 use crate::world::World;
 use answers::{bad_request, ok, problem};
 
@@ -154,6 +156,11 @@ impl Bot {
             "getwebhookinfo" => self.webhook_info(),
             "getupdates" => self.get_updates(call),
             "sendmessage" => self.send_message(call).await,
+            "sendphoto" => self.send_file(call, "photo").await,
+            "sendvideo" => self.send_file(call, "video").await,
+            "sendanimation" => self.send_file(call, "animation").await,
+            "sendaudio" => self.send_file(call, "audio").await,
+            "senddocument" => self.send_file(call, "document").await,
             "sendchataction" if call.param("chat_id").is_some() => ok(&json!(true)),
             "getchat" => self.get_chat(call),
             "getfile" => self.get_file(call),
@@ -210,6 +217,18 @@ impl Bot {
             Ok(read) => read,
             Err(what) => return bad_request(what),
         };
+        self.take(call, &to, &chat, &written, None).await
+    }
+
+    /// Takes a message, or suffers what sending has to suffer.
+    async fn take(
+        &self,
+        call: &Call,
+        to: &str,
+        chat: &Value,
+        written: &str,
+        file: Option<(&str, &File)>,
+    ) -> Response {
         match self.world.faults.hit(NAME, Op::Send) {
             Some(Fault::Status {
                 status,
@@ -217,10 +236,10 @@ impl Bot {
             }) => answers::refuse(status, retry_after_s),
             Some(Fault::Hang) => call.leave_unanswered(HANG).await,
             Some(Fault::AcceptNoReply) => {
-                self.accept(&to, &chat, &written);
+                self.accept(to, chat, written, file);
                 call.leave_unanswered(SILENCE).await
             }
-            None => ok(&self.accept(&to, &chat, &written)),
+            None => ok(&self.accept(to, chat, written, file)),
         }
     }
 
@@ -238,8 +257,9 @@ impl Bot {
     }
 
     /// From here on the message exists. Telegram does not echo it.
-    fn accept(&self, to: &str, chat: &Value, written: &str) -> Value {
+    fn accept(&self, to: &str, chat: &Value, written: &str, file: Option<(&str, &File)>) -> Value {
         let message_id = self.next_message_id(to);
+        let media = file.map(|(kind, file)| self.world.shelve(kind, file));
         self.world.ledger.accept(Sent {
             platform: NAME,
             account: self.id().to_owned(),
@@ -247,15 +267,30 @@ impl Bot {
             to: text(&chat["id"]).unwrap_or_default(),
             text: written.to_owned(),
             metadata: None,
+            media: media.clone(),
             at: now(),
         });
-        json!({
+        let mut message = json!({
             "message_id": message_id,
             "from": self.user(),
             "chat": chat,
             "date": chrono::Utc::now().timestamp(),
-            "text": written,
-        })
+        });
+        let Some(media) = media else {
+            message["text"] = written.into();
+            return message;
+        };
+        let file = json!({"file_id": media.file, "file_unique_id": format!("u{}", media.file),
+            "file_size": media.size, "file_name": media.name, "mime_type": media.mime_type});
+        message[&media.kind] = match media.kind.as_str() {
+            "photo" => json!([{"file_id": media.file, "file_unique_id": file["file_unique_id"],
+                "file_size": media.size, "width": 1, "height": 1}]),
+            _ => file,
+        };
+        if !written.is_empty() {
+            message["caption"] = written.into();
+        }
+        message
     }
 }
 

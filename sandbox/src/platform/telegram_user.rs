@@ -299,6 +299,7 @@ impl Users {
             to: chat.to_string(),
             text,
             metadata: Some(random_id.to_string()),
+            media: None,
             at: now(),
         });
         Ok(json!({ "id": message }))

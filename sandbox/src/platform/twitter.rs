@@ -10,6 +10,7 @@
 mod answers;
 mod attached;
 mod login;
+mod media;
 mod messages;
 mod webhook;
 
@@ -112,6 +113,7 @@ pub(crate) struct X {
     world: Arc<World>,
     app: TwitterApp,
     memory: Mutex<Memory>,
+    pieces: media::Pieces,
 }
 
 impl X {
@@ -139,6 +141,7 @@ impl X {
                 last_id: 0,
                 windows: HashMap::new(),
             }),
+            pieces: media::Pieces::default(),
         }
     }
 
@@ -208,6 +211,8 @@ impl X {
                 };
                 self.send(call, other).await
             }
+            (&Method::POST, ["2", "media", "upload", ..]) => self.upload(call, &path[3..]).await,
+            (&Method::GET, ["2", "media", "upload"]) => self.upload_status(call),
             (&Method::GET, ["2", "dm_events"]) => self.events(call, None),
             (&Method::GET, ["2", "dm_conversations", "with", other, "dm_events"]) => {
                 self.events(call, Some(other))

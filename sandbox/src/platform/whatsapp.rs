@@ -8,6 +8,7 @@
 
 mod media;
 mod send;
+mod upload;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -134,6 +135,7 @@ impl Cloud {
             (_, [business, "subscribed_apps"]) => self.subscribed_apps(call, method, business),
             (&Method::POST, [number, "register"]) => self.register(call, number),
             (&Method::POST, [number, "messages"]) => self.send(call, number).await,
+            (&Method::POST, [number, "media"]) => self.upload(call, number).await,
             (&Method::GET, [id]) => self.object(call, id),
             (_, [id]) => Err(graph::not_found(id)),
             _ => {

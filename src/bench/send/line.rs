@@ -83,6 +83,7 @@ impl Line {
             message,
             message_type: MessageType::Text,
             text: content.await?.seal(&text(number)),
+            attached: None,
         };
         let once = Key::of(&[b"send", message.0.as_bytes()]);
         let append = Append::one(self.shard, self.at.conversation, queued).once(once);

@@ -101,6 +101,7 @@ pub fn changes(recorded: &Recorded) -> Option<Change> {
         // that clients would see the conversation come twice.
         | Event::ContactNamed(_)
         | Event::MediaAnnounced(_)
+        | Event::MediaUploaded(_)
         // Clients show a message without a medium until there is one.
         | Event::MediaUnavailable(_)
         | Event::ConversationNoted(_)

@@ -193,6 +193,7 @@ impl Person {
             message: MessageId(Uuid::from_u128(n << 64 | self.user.0.as_u128())),
             message_type: MessageType::Text,
             text: today.seal(&self.thing(what)),
+            attached: None,
         };
         let failed = queued(2, "failed text");
         let events: Vec<Event> = vec![

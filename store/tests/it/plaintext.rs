@@ -156,6 +156,7 @@ async fn no_column_holds_a_text_a_name_an_address_or_a_token_in_the_clear() {
         message: MessageId(Uuid::from_u128(9)),
         message_type: MessageType::Text,
         text: key.seal(SENT),
+        attached: None,
     };
     store
         .append(chat.append(shard, MessageReceived(message)))

@@ -75,6 +75,7 @@ fn any_event(random: &mut Random, chat: &Chat) -> Event {
             message: own,
             message_type: MessageType::Text,
             text: Sealed(format!("ours {n}")),
+            attached: None,
         }
         .into(),
         9 => SendAttempted {

@@ -15,6 +15,7 @@
 mod attempt;
 mod discard;
 mod outcome;
+mod upload;
 
 use std::time::{Duration, Instant};
 
@@ -38,6 +39,7 @@ use super::Queue;
 use crate::Context;
 
 pub(crate) use discard::GivenUp;
+pub(crate) use upload::Handles;
 
 /// A turn ends after this long even if more is queued, so that others get theirs.
 const TURN_MAX: Duration = Duration::from_secs(2);

@@ -16,7 +16,7 @@ use hub_store::signal::Topic;
 use hub_store::{Connection, Result, Store};
 
 use crate::Context;
-use crate::jobs::{contact, disconnect, erase, media, poll, send, subscribe, withdrawn};
+use crate::jobs::{contact, disconnect, erase, media, poll, send, subscribe, uploads, withdrawn};
 use crate::reactor::Reactor;
 
 pub(crate) const NAME: Name = Name {
@@ -49,6 +49,7 @@ fn job(shard: Shard, recorded: &Recorded) -> Option<NewJob> {
         Event::AccountDisconnected(it) => Some(disconnect::job(shard, it)),
         Event::MediaAnnounced(it) => Some(media::job(shard, it)),
         Event::MessageDeleted(it) => Some(withdrawn::job(shard, it, recorded.recorded_at)),
+        Event::MediaUploaded(it) => Some(uploads::job(shard, it)),
         Event::UserErased(it) => Some(erase::job(recorded.place, it)),
         Event::UserRegistered(_)
         | Event::SessionStarted(_)
@@ -128,11 +129,12 @@ pub(crate) struct Enqueue {
 }
 
 /// The kinds of events that ask for a job.
-const CONCERNS: [&str; 6] = [
+const CONCERNS: [&str; 7] = [
     "MessageQueued",
     "AccountConnected",
     "MediaAnnounced",
     "MessageDeleted",
+    "MediaUploaded",
     "AccountDisconnected",
     "UserErased",
 ];

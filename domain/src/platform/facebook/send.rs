@@ -2,21 +2,90 @@
 
 use serde_json::{Value, json};
 
-use crate::platform::http::{HttpRequest, HttpResponse, TransportError};
+use crate::event::MessageType;
+use crate::platform::http::{HttpRequest, HttpResponse, Part, TransportError};
+use crate::platform::media::upload::{MB, Medium, OneCall, Takes};
 use crate::platform::meta::messaging::GUEST;
 use crate::platform::meta::{self, Class, GraphError};
 use crate::platform::{App, Credentials, Outbound, SendOutcome, wire};
 
-/// The call that sends a text inside the 24 hour window, with our reference as `metadata`.
+/// What may be uploaded (<https://developers.facebook.com/docs/messenger-platform/send-messages>). A
+/// text and an attachment exclude each other: both would be two messages.
+pub(super) const MEDIA: [Takes; 3] = [
+    Takes {
+        kind: MessageType::Image,
+        types: &["image/jpeg", "image/png", "image/gif", "image/webp"],
+        bytes_max: 8 * MB,
+        caption_max: 0,
+    },
+    Takes {
+        kind: MessageType::Video,
+        types: &["video/mp4", "video/quicktime", "video/webm"],
+        bytes_max: 25 * MB,
+        caption_max: 0,
+    },
+    Takes {
+        kind: MessageType::File,
+        types: &[],
+        bytes_max: 25 * MB,
+        caption_max: 0,
+    },
+];
+
+/// What Messenger calls a medium.
+fn attachment(medium: &Medium) -> &'static str {
+    match (medium.kind, medium.family()) {
+        (MessageType::Image, _) => "image",
+        (MessageType::Video, _) => "video",
+        (_, "audio") => "audio",
+        _ => "file",
+    }
+}
+
+/// Hands a medium over. Only its Page can send it.
+pub fn upload(app: &App, credentials: &Credentials, medium: &Medium) -> OneCall {
+    let payload = json!({ "is_reusable": true });
+    let attachment = json!({ "type": attachment(medium), "payload": payload });
+    let message = json!({ "attachment": attachment }).to_string();
+    let file = Part {
+        name: "filedata",
+        file_name: Some(&medium.name),
+        content_type: Some(&medium.content_type),
+        bytes: &medium.bytes,
+    };
+    let proof = meta::proof(app, &credentials.access_token);
+    let path = format!("{}/message_attachments", credentials.route);
+    let url = meta::url(app, &path, &[("appsecret_proof", &proof)]);
+    let parts = [Part::text("message", &message), file];
+    let request =
+        HttpRequest::post_multipart(url, &proof, &parts).bearer(credentials.access_token.expose());
+    OneCall::new(request, |answer| {
+        meta::send_outcome(
+            answer,
+            |body: &Value| wire::id(&body["attachment_id"]),
+            class,
+        )
+    })
+}
+
+/// The call that sends a message inside the 24 hour window, with our reference as `metadata`.
 pub fn request(app: &App, credentials: &Credentials, message: &Outbound) -> HttpRequest {
     let recipient = match message.thread.strip_prefix(GUEST) {
         Some(guest) => json!({ "user_ref": guest }),
         None => json!({ "id": message.thread }),
     };
+    let mut content = json!({ "metadata": message.client_ref });
+    match &message.medium {
+        None => content["text"] = message.text.as_str().into(),
+        Some(medium) => {
+            let payload = json!({ "attachment_id": medium.handle });
+            content["attachment"] = json!({ "type": attachment(medium), "payload": payload });
+        }
+    }
     let body = json!({
         "recipient": recipient,
         "messaging_type": "RESPONSE",
-        "message": {"text": message.text, "metadata": message.client_ref},
+        "message": content,
     });
     let proof = meta::proof(app, &credentials.access_token);
     let path = format!("{}/messages", credentials.route);
@@ -47,6 +116,7 @@ fn class(error: &GraphError) -> Option<Class> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::platform::media::upload::{UploadFlow as _, UploadStep};
     use std::time::Duration;
 
     fn answer(status: u16, body: &str) -> HttpResponse {
@@ -269,6 +339,7 @@ mod tests {
             thread: "7214365098123401".into(),
             text: "Hello".into(),
             client_ref: "hub:out-000123".into(),
+            medium: None,
         };
         let call = request(&app, &credentials, &message);
         assert_eq!(
@@ -291,5 +362,57 @@ mod tests {
         let body: Value =
             serde_json::from_slice(&request(&app, &credentials, &message).body).unwrap();
         assert_eq!(body["recipient"], json!({"user_ref": "ab"}));
+    }
+
+    #[test]
+    fn a_medium_is_handed_over_and_then_named() {
+        let app = App {
+            client_secret: "0f1e2d3c4b5a69788796a5b4c3d2e1f0".into(),
+            api_base: "https://graph.example".into(),
+            api_version: "v26.0".into(),
+            ..App::default()
+        };
+        let credentials = Credentials {
+            route: "104857600112233".into(),
+            access_token: "token".into(),
+            refresh_token: None,
+        };
+        let medium = Medium {
+            kind: MessageType::Image,
+            content_type: "image/png".into(),
+            name: "tea.png".into(),
+            bytes: (*b"bytes").into(),
+            address: String::new(),
+            handle: Some("1857".into()),
+        };
+        let mut flow = upload(&app, &credentials, &medium);
+        let UploadStep::Call(call) = flow.next(None) else {
+            panic!("a call")
+        };
+        let to = "https://graph.example/v26.0/104857600112233/message_attachments?";
+        assert!(call.url.starts_with(to), "{}", call.url);
+        let form = String::from_utf8(call.body).unwrap();
+        for part in [
+            r#"{"attachment":{"payload":{"is_reusable":true},"type":"image"}}"#,
+            "name=\"filedata\"; filename=\"tea.png\"\r\ncontent-type: image/png\r\n\r\nbytes\r\n",
+        ] {
+            assert!(form.contains(part), "{form}");
+        }
+        let step = flow.next(Some(Ok(answer(200, r#"{"attachment_id":"1857"}"#))));
+        assert!(matches!(step, UploadStep::Done(id) if id == "1857"));
+
+        let message = Outbound {
+            thread: "7214365098123401".into(),
+            text: String::new(),
+            client_ref: "hub:out-000123".into(),
+            medium: Some(medium),
+        };
+        let call = request(&app, &credentials, &message);
+        let body: Value = serde_json::from_slice(&call.body).unwrap();
+        assert_eq!(
+            body["message"],
+            json!({"metadata": "hub:out-000123", "attachment":
+                {"type": "image", "payload": {"attachment_id": "1857"}}})
+        );
     }
 }

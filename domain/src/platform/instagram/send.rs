@@ -2,17 +2,58 @@
 
 use serde_json::{Value, json};
 
+use crate::event::MessageType;
 use crate::platform::http::{HttpRequest, HttpResponse, TransportError};
+use crate::platform::media::upload::{MB, Medium, Takes};
 use crate::platform::meta::{self, Class, GraphError};
 use crate::platform::{App, Credentials, Outbound, SendOutcome, wire};
 
-/// The call that sends a text inside the 24 hour window. `me` is the Page the token belongs to, or
+/// What may be sent (<https://developers.facebook.com/docs/messenger-platform/instagram/features/send-message>).
+/// A text and an attachment exclude each other. Instagram loads what it is given the address of:
+/// whether it takes uploads depends on the login and is not written down.
+pub(super) const MEDIA: [Takes; 3] = [
+    Takes {
+        kind: MessageType::Image,
+        types: &["image/jpeg", "image/png"],
+        bytes_max: 8 * MB,
+        caption_max: 0,
+    },
+    Takes {
+        kind: MessageType::Video,
+        types: &["video/mp4", "video/quicktime", "video/webm"],
+        bytes_max: 25 * MB,
+        caption_max: 0,
+    },
+    Takes {
+        kind: MessageType::File,
+        types: &["application/pdf", "audio/aac", "audio/mp4", "audio/wav"],
+        bytes_max: 25 * MB,
+        caption_max: 0,
+    },
+];
+
+/// What Instagram calls a medium.
+fn attachment(medium: &Medium) -> &'static str {
+    match (medium.kind, medium.family()) {
+        (MessageType::Image, _) => "image",
+        (MessageType::Video, _) => "video",
+        (_, "audio") => "audio",
+        _ => "file",
+    }
+}
+
+/// The call that sends a message inside the 24 hour window. `me` is the Page the token belongs to, or
 /// with Instagram's own login the account itself.
 pub fn request(app: &App, credentials: &Credentials, message: &Outbound) -> HttpRequest {
-    let body = json!({
-        "recipient": {"id": message.thread},
-        "message": {"text": message.text, "metadata": message.client_ref},
-    });
+    let mut content = json!({ "metadata": message.client_ref });
+    match &message.medium {
+        None => content["text"] = message.text.as_str().into(),
+        Some(medium) => {
+            let payload = json!({ "url": medium.address });
+            content["attachment"] = json!({ "type": attachment(medium), "payload": payload });
+        }
+    }
+    let body = json!({ "recipient": {"id": message.thread}, "message": content });
     let proof = meta::proof(app, &credentials.access_token);
     let url = meta::url(app, "me/messages", &[("appsecret_proof", &proof)]);
     HttpRequest::post_json(url, &body).bearer(credentials.access_token.expose())
@@ -125,10 +166,11 @@ mod tests {
             access_token: "IGAAexampleUserToken".into(),
             refresh_token: None,
         };
-        let message = Outbound {
+        let mut message = Outbound {
             thread: "1284736450912837".into(),
             text: "Hello".into(),
             client_ref: "hub:out-000123".into(),
+            medium: None,
         };
         let call = request(&app, &credentials, &message);
         assert_eq!(
@@ -141,6 +183,23 @@ mod tests {
             body,
             json!({"recipient": {"id": "1284736450912837"},
                 "message": {"text": "Hello", "metadata": "hub:out-000123"}})
+        );
+        message.text.clear();
+        message.medium = Some(Medium {
+            kind: MessageType::File,
+            content_type: "audio/mp4".into(),
+            name: "tea.m4a".into(),
+            bytes: (*b"bytes").into(),
+            address: "https://hub.example/api/media/1?x".into(),
+            handle: None,
+        });
+        let call = request(&app, &credentials, &message);
+        let body: Value = serde_json::from_slice(&call.body).unwrap();
+        let payload = json!({"url": "https://hub.example/api/media/1?x"});
+        assert_eq!(
+            body["message"],
+            json!({"metadata": "hub:out-000123",
+                "attachment": {"type": "audio", "payload": payload}})
         );
         let accepted = HttpResponse {
             status: 200,

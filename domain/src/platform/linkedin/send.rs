@@ -78,6 +78,7 @@ mod tests {
             thread: "urn:li:organization:1/urn:li:activity:2".into(),
             text: "Yes, <since> Monday".into(),
             client_ref: "hub:x".into(),
+            medium: None,
         };
         let call = request(&app, &credentials, &message);
         assert_eq!(

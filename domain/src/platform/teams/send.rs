@@ -1,21 +1,72 @@
 //! Sending a message to a chat or a thread, and what the answer means.
 //!
-//! The text goes as `text`, which Graph takes literally: nothing in it can be markup. There is no
+//! The text goes as `text`, which Graph takes literally: nothing in it can be markup. With a picture it
+//! goes as HTML, in which nothing of the text can be markup either; the picture is in the same request.
+//! Other files would have to lie in a drive that the scopes of connecting do not cover. There is no
 //! idempotency key, and no field of ours comes back.
 //!
 //! Documented at <https://learn.microsoft.com/graph/api/chat-post-messages>.
 
-use serde_json::json;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
 
-use super::graph;
+use super::{TEXT_MAX, graph};
+use crate::event::MessageType;
 use crate::platform::http::{HttpRequest, HttpResponse, TransportError};
+use crate::platform::media::upload::{Medium, Takes};
 use crate::platform::{App, Credentials, Outbound, SendOutcome, wire};
+
+/// Pictures inside of a message. A request has four million bytes at most, and base64 makes four of
+/// three.
+pub(super) const MEDIA: [Takes; 1] = [Takes {
+    kind: MessageType::Image,
+    types: &["image/jpeg", "image/png", "image/gif"],
+    bytes_max: 2_900_000,
+    caption_max: TEXT_MAX,
+}];
 
 /// The call that sends one message.
 pub fn request(app: &App, credentials: &Credentials, message: &Outbound) -> HttpRequest {
-    let body = json!({ "body": { "contentType": "text", "content": message.text } });
+    let body = match &message.medium {
+        None => json!({ "body": { "contentType": "text", "content": message.text } }),
+        Some(picture) => with_picture(&message.text, picture),
+    };
     HttpRequest::post_json(graph::url(app, &path(&message.thread)), &body)
         .bearer(credentials.access_token.expose())
+}
+
+fn with_picture(text: &str, picture: &Medium) -> Value {
+    let mut content = String::new();
+    if !text.is_empty() {
+        content = format!("<p>{}</p>", escaped(text));
+    }
+    content += r#"<img src="../hostedContents/1/$value">"#;
+    let hosted = json!({
+        "@microsoft.graph.temporaryId": "1",
+        "contentBytes": STANDARD.encode(&picture.bytes),
+        "contentType": picture.content_type,
+    });
+    json!({
+        "body": { "contentType": "html", "content": content },
+        "hostedContents": [hosted],
+    })
+}
+
+/// A text as HTML.
+fn escaped(text: &str) -> String {
+    let mut html = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '&' => html += "&amp;",
+            '<' => html += "&lt;",
+            '>' => html += "&gt;",
+            '"' => html += "&quot;",
+            '\n' => html += "<br>",
+            other => html.push(other),
+        }
+    }
+    html
 }
 
 /// Messages of a chat, or replies of a channel's thread, whose name is a path.
@@ -166,6 +217,7 @@ mod tests {
             thread: "19:a_b@unq.gbl.spaces".into(),
             text: "<b>5 & 6</b>\nline".into(),
             client_ref: "hub:1".into(),
+            medium: None,
         };
         let call = request(&app, &credentials, &message);
         assert_eq!(
@@ -181,6 +233,27 @@ mod tests {
             body,
             json!({"body": {"contentType": "text", "content": "<b>5 & 6</b>\nline"}})
         );
+        message.medium = Some(Medium {
+            kind: MessageType::Image,
+            content_type: "image/png".into(),
+            name: "tea.png".into(),
+            bytes: (*b"bytes").into(),
+            address: String::new(),
+            handle: None,
+        });
+        let call = request(&app, &credentials, &message);
+        let body: Value = serde_json::from_slice(&call.body).unwrap();
+        let content = "<p>&lt;b&gt;5 &amp; 6&lt;/b&gt;<br>line</p>\
+             <img src=\"../hostedContents/1/$value\">";
+        assert_eq!(
+            body["body"],
+            json!({"contentType": "html", "content": content})
+        );
+        let hosted = json!([{"@microsoft.graph.temporaryId": "1",
+            "contentBytes": "Ynl0ZXM=", "contentType": "image/png"}]);
+        assert_eq!(body["hostedContents"], hosted);
+        // As it is read, when it is looked for after a lost answer.
+        assert_eq!(super::super::html::read(content).text, message.text);
         message.thread = "teams/t1/channels/19:c@thread.tacv2/messages/179".into();
         assert_eq!(
             request(&app, &credentials, &message).url,

@@ -8,12 +8,47 @@ use serde_json::Value;
 
 use super::thread::Thread;
 use super::{bot_id, method_url};
-use crate::platform::http::{HttpRequest, HttpResponse, TransportError};
+use crate::event::MessageType;
+use crate::platform::http::{HttpRequest, HttpResponse, Part, TransportError};
+use crate::platform::media::upload::{MB, Medium, Takes};
 use crate::platform::{App, Credentials, Outbound, SendOutcome, outcome, wire};
 use crate::secret::Secret;
 
 /// Waits up to this long are about one chat: a group takes twenty messages a minute.
 pub(super) const OF_CHAT_MAX: Duration = Duration::from_secs(60);
+/// Longest text beside a medium, in UTF-16 units.
+const CAPTION_MAX: usize = 1024;
+
+/// A picture that moves.
+const GIF: &str = "image/gif";
+
+/// What bots may upload (<https://core.telegram.org/bots/api#sending-files>).
+pub(super) const MEDIA: [Takes; 4] = [
+    Takes {
+        kind: MessageType::Image,
+        types: &["image/jpeg", "image/png", "image/webp"],
+        bytes_max: 10 * MB,
+        caption_max: CAPTION_MAX,
+    },
+    Takes {
+        kind: MessageType::Image,
+        types: &[GIF],
+        bytes_max: 50 * MB,
+        caption_max: CAPTION_MAX,
+    },
+    Takes {
+        kind: MessageType::Video,
+        types: &["video/mp4", "video/quicktime"],
+        bytes_max: 50 * MB,
+        caption_max: CAPTION_MAX,
+    },
+    Takes {
+        kind: MessageType::File,
+        types: &[],
+        bytes_max: 50 * MB,
+        caption_max: CAPTION_MAX,
+    },
+];
 
 /// The token of the account's bot. The configured one goes first while it is the same bot's: after
 /// it was replaced, the one stored with the account is dead.
@@ -27,12 +62,48 @@ pub(super) fn token<'a>(app: &'a App, credentials: &'a Credentials) -> &'a Secre
     }
 }
 
-/// The call that sends a text as it is: without a parse mode nothing in it is markup.
+/// The call that sends a text as it is: without a parse mode nothing in it is markup. A medium goes
+/// with the message itself: Telegram takes none before.
 pub fn request(app: &App, credentials: &Credentials, message: &Outbound) -> HttpRequest {
     let token = token(app, credentials);
     let mut body = Thread::parse(&message.thread).address();
-    body["text"] = message.text.as_str().into();
-    HttpRequest::post_json(method_url(app, token, "sendMessage"), &body)
+    let Some(medium) = &message.medium else {
+        body["text"] = message.text.as_str().into();
+        return HttpRequest::post_json(method_url(app, token, "sendMessage"), &body);
+    };
+    let (method, field) = form(medium);
+    let mut fields: Vec<(&str, String)> = Vec::new();
+    for (name, value) in body.as_object().into_iter().flatten() {
+        let value = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
+        fields.push((name, value));
+    }
+    if !message.text.is_empty() {
+        fields.push(("caption", message.text.clone()));
+    }
+    let texts = fields.iter().map(|(name, value)| Part::text(name, value));
+    let file = Part {
+        name: field,
+        file_name: Some(&medium.name),
+        content_type: Some(&medium.content_type),
+        bytes: &medium.bytes,
+    };
+    let parts: Vec<Part<'_>> = texts.chain([file]).collect();
+    HttpRequest::post_multipart(method_url(app, token, method), &message.client_ref, &parts)
+}
+
+/// The method that sends such a medium, and the field it is in.
+fn form(medium: &Medium) -> (&'static str, &'static str) {
+    match (medium.kind, medium.family()) {
+        (MessageType::Image, _) if medium.content_type == GIF => ("sendAnimation", "animation"),
+        (MessageType::Image, _) => ("sendPhoto", "photo"),
+        (MessageType::Video, _) => ("sendVideo", "video"),
+        (_, "audio") if ["audio/mpeg", "audio/mp4"].contains(&&*medium.content_type) => {
+            ("sendAudio", "audio")
+        }
+        _ => ("sendDocument", "document"),
+    }
 }
 
 /// What the answer to [`request`] means.
@@ -298,6 +369,7 @@ mod tests {
             thread: "-1002210033002:500".into(),
             text: "a <b> & *c*".into(),
             client_ref: "r".into(),
+            medium: None,
         };
         let call = request(&app, &credentials, &message);
         assert_eq!(
@@ -314,5 +386,58 @@ mod tests {
         credentials.access_token = "42:other".into();
         let call = request(&app, &credentials, &message);
         assert_eq!(call.url, "https://telegram.example/bot42:other/sendMessage");
+    }
+
+    #[test]
+    fn a_medium_goes_with_its_message() {
+        let app = App {
+            bot_token: "7100000001:new".into(),
+            api_base: "https://telegram.example".into(),
+            ..App::default()
+        };
+        let credentials = Credentials {
+            route: "7100000001".into(),
+            ..Credentials::default()
+        };
+        let call = |kind, content_type: &str, text: &str| {
+            let medium = Medium {
+                kind,
+                content_type: content_type.into(),
+                name: "tea.bin".into(),
+                bytes: (*b"bytes").into(),
+                address: String::new(),
+                handle: None,
+            };
+            let message = Outbound {
+                thread: "-1002210033002:500".into(),
+                text: text.into(),
+                client_ref: "r".into(),
+                medium: Some(medium),
+            };
+            let call = request(&app, &credentials, &message);
+            let method = call.url.rsplit('/').next().unwrap().to_owned();
+            (method, String::from_utf8(call.body).unwrap())
+        };
+        let (method, body) = call(MessageType::Image, "image/png", "a <b>");
+        assert_eq!(method, "sendPhoto");
+        for part in [
+            "name=\"chat_id\"\r\n\r\n-1002210033002\r\n",
+            "name=\"message_thread_id\"\r\n\r\n500\r\n",
+            "name=\"caption\"\r\n\r\na <b>\r\n",
+            "name=\"photo\"; filename=\"tea.bin\"\r\ncontent-type: image/png\r\n\r\nbytes\r\n",
+        ] {
+            assert!(body.contains(part), "{body}");
+        }
+        let (_, plain) = call(MessageType::Image, "image/png", "");
+        assert!(!plain.contains("caption"), "{plain}");
+        for (kind, content_type, expected) in [
+            (MessageType::Image, "image/gif", "sendAnimation"),
+            (MessageType::Video, "video/mp4", "sendVideo"),
+            (MessageType::File, "audio/mpeg", "sendAudio"),
+            (MessageType::File, "audio/ogg", "sendDocument"),
+            (MessageType::File, "image/png", "sendDocument"),
+        ] {
+            assert_eq!(call(kind, content_type, "").0, expected, "{content_type}");
+        }
     }
 }

@@ -17,7 +17,7 @@ use crate::signature;
 const NAME: &str = "X";
 
 /// What the hub asks a person for.
-const SCOPES: &str = "tweet.read users.read dm.read dm.write offline.access";
+const SCOPES: &str = "tweet.read users.read dm.read dm.write offline.access media.write";
 
 /// What an account tells the hub about (X Activity). Encrypted chat only says that somebody wrote.
 const EVENT_TYPES: [&str; 5] = [
@@ -288,7 +288,7 @@ mod tests {
             url,
             "https://dialog.example/i/oauth2/authorize?response_type=code&client_id=client\
              &redirect_uri=https%3A%2F%2Fhub.example%2Fapi%2Foauth%2Fcallback%2Ftwitter\
-             &scope=tweet.read%20users.read%20dm.read%20dm.write%20offline.access&state=s1\
+             &scope=tweet.read%20users.read%20dm.read%20dm.write%20offline.access%20media.write&state=s1\
              &code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM&code_challenge_method=S256"
         );
         assert!(authorize(&app(), "s1", None).is_err());

@@ -16,7 +16,13 @@ pub fn request(app: &App, credentials: &Credentials, message: &Outbound) -> Http
         Some(group) => path(group),
         None => format!("with/{}", path(&message.thread)),
     };
-    let body = json!({ "text": message.text });
+    let mut body = json!({});
+    if !message.text.is_empty() {
+        body["text"] = message.text.as_str().into();
+    }
+    if let Some(medium) = &message.medium {
+        body["attachments"] = json!([{ "media_id": medium.handle }]);
+    }
     HttpRequest::post_json(url(app, &format!("dm_conversations/{to}/messages")), &body)
         .bearer(credentials.access_token.expose())
 }
@@ -63,6 +69,7 @@ mod tests {
             thread: thread.into(),
             text: "1 < 2 & \"Grüße\"".into(),
             client_ref: "hub:x".into(),
+            medium: None,
         };
         request(&app, &credentials, &message)
     }

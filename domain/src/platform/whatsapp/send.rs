@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::platform::http::{HttpRequest, HttpResponse, TransportError};
+use crate::event::MessageType;
+use crate::platform::http::{HttpRequest, HttpResponse, Part, TransportError};
+use crate::platform::media::upload::{MB, Medium, OneCall, Takes};
 use crate::platform::meta::{self, Class, GraphError};
 use crate::platform::{App, Credentials, Outbound, SendOutcome, wire};
 
@@ -20,15 +22,106 @@ pub const OF_ACCOUNT_MIN: Duration = Duration::from_secs(60);
 /// The account is throttled for its quality: this takes hours.
 const QUALITY_WAIT: Duration = Duration::from_secs(3600);
 
-/// The call that sends a text inside the 24 hour window, with our reference for its statuses.
+/// Longest text beside a medium.
+const CAPTION_MAX: usize = 1024;
+
+/// Sounds that are played where they are shown. Others go as documents.
+const SOUNDS: [&str; 5] = [
+    "audio/aac",
+    "audio/amr",
+    "audio/mpeg",
+    "audio/mp4",
+    "audio/ogg",
+];
+
+/// The largest sound.
+const SOUND_BYTES_MAX: u64 = 16 * MB;
+
+/// What may be uploaded (<https://developers.facebook.com/docs/whatsapp/cloud-api/reference/media>).
+pub(super) const MEDIA: [Takes; 4] = [
+    Takes {
+        kind: MessageType::Image,
+        types: &["image/jpeg", "image/png"],
+        bytes_max: 5 * MB,
+        caption_max: CAPTION_MAX,
+    },
+    Takes {
+        kind: MessageType::Video,
+        types: &["video/mp4"],
+        bytes_max: 16 * MB,
+        caption_max: CAPTION_MAX,
+    },
+    Takes {
+        kind: MessageType::File,
+        types: &SOUNDS,
+        bytes_max: SOUND_BYTES_MAX,
+        caption_max: 0,
+    },
+    Takes {
+        kind: MessageType::File,
+        types: &[],
+        bytes_max: 100 * MB,
+        caption_max: CAPTION_MAX,
+    },
+];
+
+/// Hands a medium over. It is bound to the number that sends it.
+pub fn upload(app: &App, credentials: &Credentials, medium: &Medium) -> OneCall {
+    let proof = meta::proof(app, &credentials.access_token);
+    let path = format!("{}/media", credentials.route);
+    let file = Part {
+        name: "file",
+        file_name: Some(&medium.name),
+        content_type: Some(&medium.content_type),
+        bytes: &medium.bytes,
+    };
+    let parts = [
+        Part::text("messaging_product", "whatsapp"),
+        Part::text("type", &medium.content_type),
+        file,
+    ];
+    let url = meta::url(app, &path, &[("appsecret_proof", &proof)]);
+    let request =
+        HttpRequest::post_multipart(url, &proof, &parts).bearer(credentials.access_token.expose());
+    OneCall::new(request, |answer| {
+        meta::send_outcome(answer, |body: &Value| wire::id(&body["id"]), class)
+    })
+}
+
+/// What of a message says what is in it: its type, and the object of that name.
+fn content(message: &Outbound) -> (&'static str, Value) {
+    let Some(medium) = &message.medium else {
+        return ("text", json!({"body": message.text, "preview_url": false}));
+    };
+    let is_sound = SOUNDS.contains(&&*medium.content_type)
+        && medium.bytes.len() as u64 <= SOUND_BYTES_MAX
+        && message.text.is_empty();
+    let kind = match medium.kind {
+        MessageType::Image => "image",
+        MessageType::Video => "video",
+        _ if is_sound => "audio",
+        _ => "document",
+    };
+    let mut content = json!({ "id": medium.handle });
+    if kind == "document" {
+        content["filename"] = medium.name.as_str().into();
+    }
+    if !message.text.is_empty() {
+        content["caption"] = message.text.as_str().into();
+    }
+    (kind, content)
+}
+
+/// The call that sends a message inside the 24 hour window, with our reference for its statuses.
 pub fn request(app: &App, credentials: &Credentials, message: &Outbound) -> HttpRequest {
+    let (kind, content) = content(message);
     let mut body = json!({
         "messaging_product": "whatsapp",
         "recipient_type": "individual",
-        "type": "text",
-        "text": {"body": message.text, "preview_url": false},
+        "type": kind,
         "biz_opaque_callback_data": message.client_ref,
     });
+    body[kind] = content;
     match Address::of(&message.thread) {
         // Without the plus the country code of the business may be put before it.
         Address::Phone => body["to"] = format!("+{}", message.thread).into(),
@@ -92,6 +185,7 @@ pub fn class(error: &GraphError) -> Option<Class> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::platform::media::upload::{UploadFlow as _, UploadStep};
 
     fn failure(status: u16, code: i64) -> Result<HttpResponse, TransportError> {
         let error = json!({"message": format!("(#{code}) said"), "type": "OAuthException",
@@ -193,6 +287,7 @@ mod tests {
                 thread: thread.into(),
                 text: "Hello".into(),
                 client_ref: "hub:out-000123".into(),
+                medium: None,
             };
             let call = request(&app, &credentials, &message);
             assert_eq!(
@@ -215,6 +310,84 @@ mod tests {
         let group = body_to("Y2FwaV9ncm91cDoyMDU2MTIz");
         assert_eq!(group["recipient_type"], "group");
         assert_eq!(group["to"], "Y2FwaV9ncm91cDoyMDU2MTIz");
+    }
+
+    #[test]
+    fn a_medium_is_handed_over_and_then_named() {
+        let app = App {
+            client_secret: "7c4a8d09ca3762af61e59520943dc264".into(),
+            api_base: "https://graph.example".into(),
+            api_version: "v26.0".into(),
+            ..App::default()
+        };
+        let credentials = Credentials {
+            route: "205612348765432".into(),
+            access_token: "EAAJBexampleBusinessToken".into(),
+            refresh_token: None,
+        };
+        let medium = |kind, content_type: &str| Medium {
+            kind,
+            content_type: content_type.into(),
+            name: "tea.bin".into(),
+            bytes: (*b"bytes").into(),
+            address: String::new(),
+            handle: Some("1037".into()),
+        };
+        let body = |medium, text: &str| {
+            let message = Outbound {
+                thread: "491701234567".into(),
+                text: text.into(),
+                client_ref: "hub:out-000123".into(),
+                medium: Some(medium),
+            };
+            let call = request(&app, &credentials, &message);
+            serde_json::from_slice::<Value>(&call.body).unwrap()
+        };
+        let picture = || medium(MessageType::Image, "image/png");
+        let said = body(picture(), "front");
+        assert_eq!(said["type"], "image");
+        assert_eq!(said["image"], json!({"id": "1037", "caption": "front"}));
+        assert_eq!(said["biz_opaque_callback_data"], "hub:out-000123");
+        assert_eq!(body(picture(), "")["image"], json!({"id": "1037"}));
+        let pdf = body(medium(MessageType::File, "application/pdf"), "");
+        let document = json!({"id": "1037", "filename": "tea.bin"});
+        assert_eq!(
+            (&pdf["type"], &pdf["document"]),
+            (&json!("document"), &document)
+        );
+        let sound = || medium(MessageType::File, "audio/ogg");
+        assert_eq!(body(sound(), "")["audio"], json!({"id": "1037"}));
+        // A sound has no room for a text.
+        assert_eq!(body(sound(), "listen")["document"]["caption"], "listen");
+
+        let mut flow = upload(&app, &credentials, &picture());
+        let UploadStep::Call(call) = flow.next(None) else {
+            panic!("a call")
+        };
+        assert!(
+            call.url
+                .starts_with("https://graph.example/v26.0/205612348765432/media?")
+        );
+        let form = String::from_utf8(call.body).unwrap();
+        for part in [
+            "name=\"messaging_product\"\r\n\r\nwhatsapp\r\n",
+            "name=\"type\"\r\n\r\nimage/png\r\n",
+            "name=\"file\"; filename=\"tea.bin\"\r\ncontent-type: image/png\r\n\r\nbytes\r\n",
+        ] {
+            assert!(form.contains(part), "{form}");
+        }
+        let taken = HttpResponse {
+            status: 200,
+            headers: Vec::new(),
+            body: br#"{"id":"1037543291543636"}"#.to_vec(),
+        };
+        let step = flow.next(Some(Ok(taken)));
+        assert!(matches!(step, UploadStep::Done(id) if id == "1037543291543636"));
+        let mut flow = upload(&app, &credentials, &picture());
+        flow.next(None);
+        let refused = flow.next(Some(failure(400, 131_053)));
+        let permanent = matches!(refused, UploadStep::Failed(SendOutcome::Permanent { .. }));
+        assert!(permanent, "{refused:?}");
     }
 
     #[test]

@@ -151,6 +151,7 @@ impl Inbox {
             | Event::ConnectFailed(_)
             | Event::AccountNoted(_)
             | Event::MediaAnnounced(_)
+            | Event::MediaUploaded(_)
             | Event::ConversationNoted(_) => {}
         }
     }
@@ -312,6 +313,13 @@ impl Inbox {
             sender_id: "me".to_owned(),
             text: Some(it.text.clone()),
             message_type: it.message_type,
+            media: it.attached.as_ref().map(|file| file.described.clone()),
+            files: it
+                .attached
+                .as_ref()
+                .map(File::uploaded)
+                .into_iter()
+                .collect(),
             outgoing: true,
             sent_at: Some(now),
             ..blank(it.message, it.at.conversation, recorded)
@@ -359,6 +367,8 @@ impl Inbox {
             if twin.deleted_at.is_some() {
                 row.deleted_at = twin.deleted_at;
                 row.text = None;
+                row.media = None;
+                row.files.clear();
             }
         }
         self.by_platform_id.insert(

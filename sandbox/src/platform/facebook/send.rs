@@ -10,6 +10,7 @@ use crate::call::{Call, text};
 use crate::faults::{Fault, Op};
 use crate::ledger::{Sent, now};
 use crate::platform::graph::{self, Answer, GraphError, Kind, Product};
+use crate::upload::SentFile;
 
 /// A text must be shorter than this many code points.
 const TEXT_CHARS_END: usize = 2000;
@@ -35,6 +36,7 @@ pub(super) struct Draft {
     /// Empty for pure media.
     pub(super) text: String,
     pub(super) metadata: Option<String>,
+    pub(super) media: Option<SentFile>,
 }
 
 /// What a request to the Send API asks for.
@@ -95,7 +97,21 @@ impl Messenger {
         check_type(call).map_err(|message| bad(&message))?;
         let message = call.value("message").unwrap_or_default();
         let (text, metadata) = read_message(&message).map_err(|message| bad(&message))?;
+        let media = match &message["attachment"]["payload"]["attachment_id"] {
+            Value::Null => None,
+            id => {
+                let id = crate::call::text(id).unwrap_or_default();
+                let unknown = || {
+                    let words = "(#100) The attachment id is not known or of another Page";
+                    GraphError::new(100, words).sub(2_018_008)
+                };
+                let file = self.world.uploads.get(&id, &token.page);
+                let kind = &message["attachment"]["type"];
+                Some(file.filter(|file| *kind == file.kind).ok_or_else(unknown)?)
+            }
+        };
         Ok(Asked::Message(Draft {
+            media,
             page: token.page,
             psid,
             text,
@@ -118,6 +134,7 @@ impl Messenger {
             to: draft.psid.clone(),
             text: draft.text.clone(),
             metadata: draft.metadata.clone(),
+            media: draft.media.clone(),
             at: now(),
         });
         let echo = self.echo_webhook(&draft, &mid);

@@ -53,6 +53,10 @@ impl Messenger {
         if !draft.text.is_empty() {
             message["text"] = draft.text.clone().into();
         }
+        if let Some(media) = &draft.media {
+            let url = self.world.url(&format!("/media/{NAME}/{}", media.file));
+            message["attachments"] = json!([{"type": media.kind, "payload": {"url": url}}]);
+        }
         if let Some(metadata) = &draft.metadata {
             message["metadata"] = metadata.clone().into();
         }

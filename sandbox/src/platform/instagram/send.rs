@@ -11,10 +11,14 @@ use crate::faults::{Fault, Op};
 use crate::ledger::{Sent, now};
 use crate::platform::graph::threads::Line;
 use crate::platform::graph::{self, Answer, GraphError, Product};
+use crate::upload::{File, SentFile};
 use crate::world::now_ms;
 
 /// Longest text in bytes of UTF-8.
 const TEXT_BYTES_MAX: usize = 1000;
+/// The largest picture, and the largest of anything else.
+const IMAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
+const FILE_BYTES_MAX: usize = 25 * 1024 * 1024;
 /// How long an accepted send stays without an answer before the connection is closed.
 const SILENCE: Duration = Duration::from_secs(35);
 /// From accepting to the echo; often sooner than the hub has handled the answer.
@@ -32,6 +36,7 @@ struct Draft {
     person: String,
     text: String,
     metadata: Option<String>,
+    media: Option<SentFile>,
 }
 
 impl Direct {
@@ -52,7 +57,9 @@ impl Direct {
             };
         }
         let message = call.value("message").unwrap_or_default();
+        let media = self.load(&message["attachment"]).await.map_err(bad)?;
         let draft = Draft {
+            media,
             text: read_text(&message).map_err(bad)?,
             metadata: message["metadata"].as_str().map(str::to_owned),
             account: token.page,
@@ -79,6 +86,40 @@ impl Direct {
         })
     }
 
+    /// Loads what a message names the address of.
+    async fn load(&self, attachment: &Value) -> Result<Option<SentFile>, &'static str> {
+        let Some(url) = attachment["payload"]["url"].as_str() else {
+            return Ok(None);
+        };
+        let kind = attachment["type"].as_str().unwrap_or_default();
+        let refused = "(#100) Upload attachment failure.";
+        let answer = reqwest::get(url).await.map_err(|_| refused)?;
+        let mime = answer.headers().get("content-type");
+        let mime = mime.and_then(|it| it.to_str().ok()).unwrap_or_default();
+        let (mime, is_there) = (mime.to_owned(), answer.status().is_success());
+        let file = File {
+            field: String::new(),
+            name: String::new(),
+            mime,
+            bytes: answer.bytes().await.map_err(|_| refused)?,
+        };
+        let most = if kind == "image" {
+            IMAGE_BYTES_MAX
+        } else {
+            FILE_BYTES_MAX
+        };
+        let fits = match kind {
+            "image" => matches!(file.looks_like(), "image/png" | "image/jpeg"),
+            "video" | "audio" => file.mime.starts_with(kind),
+            "file" => file.mime == "application/pdf",
+            _ => false,
+        };
+        if !is_there || !fits || file.bytes.len() > most {
+            return Err(refused);
+        }
+        Ok(Some(self.world.shelve(kind, &file)))
+    }
+
     /// From here on the message exists. The echo and the receipt follow by themselves.
     fn accept(self: &Arc<Self>, draft: Draft, echo_after: Duration) -> String {
         let mid = self.new_mid();
@@ -91,6 +132,7 @@ impl Direct {
             to: draft.person.clone(),
             text: draft.text.clone(),
             metadata: draft.metadata.clone(),
+            media: draft.media.clone(),
             at: now(),
         });
         let (direct, id) = (Arc::clone(self), mid.clone());
@@ -117,7 +159,14 @@ impl Direct {
     }
 
     fn echo(&self, draft: &Draft, mid: &str) -> Value {
-        let mut message = json!({"mid": mid, "text": draft.text, "is_echo": true});
+        let mut message = json!({"mid": mid, "is_echo": true});
+        match &draft.media {
+            None => message["text"] = draft.text.clone().into(),
+            Some(media) => {
+                let url = self.world.url(&format!("/control/media/{}", media.file));
+                message["attachments"] = json!([{"type": media.kind, "payload": {"url": url}}]);
+            }
+        }
         if let Some(metadata) = &draft.metadata
             && self.state().metadata
         {

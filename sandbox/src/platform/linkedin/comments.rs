@@ -114,6 +114,7 @@ impl Site {
             to: post.to_owned(),
             text: text.to_owned(),
             metadata: None,
+            media: None,
             at: now(),
         });
         let echo = self.notification(organization, "ADMIN_COMMENT", &urn, organization, text);

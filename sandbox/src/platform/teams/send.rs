@@ -4,11 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 use super::{Answer, Graph, GraphError, HANG, NAME, reply};
 use crate::call::Call;
 use crate::faults::{Fault, Op};
 use crate::ledger::{Sent, now};
+use crate::upload::{File, SentFile};
 
 /// The largest message, markup included, in UTF-16.
 const MESSAGE_BYTES_MAX: usize = 28 * 1024;
@@ -24,6 +27,7 @@ struct Draft {
     to: String,
     kind: &'static str,
     content: String,
+    media: Option<SentFile>,
 }
 
 impl Graph {
@@ -64,13 +68,45 @@ impl Graph {
         if content.encode_utf16().count() * 2 > MESSAGE_BYTES_MAX {
             return Err(GraphError::told(413, None));
         }
+        let media = self.hosted_content(call, kind, content)?;
         Ok(Draft {
+            media,
             person: token.person,
             chat: chat.to_owned(),
             to,
             kind,
             content: content.to_owned(),
         })
+    }
+
+    /// The picture that comes inside of a message. Whatever is given has to be shown.
+    fn hosted_content(
+        &self,
+        call: &Call,
+        kind: &str,
+        content: &str,
+    ) -> Result<Option<SentFile>, GraphError> {
+        let hosted = call.value("hostedContents").unwrap_or_default();
+        let Some(hosted) = hosted.get(0) else {
+            return Ok(None);
+        };
+        let text = |name: &str| hosted[name].as_str().unwrap_or_default().to_owned();
+        let place = format!(
+            "../hostedContents/{}/$value",
+            text("@microsoft.graph.temporaryId")
+        );
+        let bytes = STANDARD.decode(text("contentBytes"));
+        let bytes = bytes.map_err(|_| GraphError::bad("Invalid contentBytes"))?;
+        let file = File {
+            field: String::new(),
+            name: String::new(),
+            mime: text("contentType"),
+            bytes: bytes.into(),
+        };
+        if kind != "html" || !content.contains(&place) || file.looks_like() != file.mime {
+            return Err(GraphError::bad("Invalid hostedContents"));
+        }
+        Ok(Some(self.world.shelve("image", &file)))
     }
 
     /// From here on the message exists. Both sides are told by themselves.
@@ -88,6 +124,7 @@ impl Graph {
                 _ => draft.content,
             },
             metadata: None,
+            media: draft.media,
             at: now(),
         });
         let world = Arc::clone(&self.world);

@@ -14,6 +14,7 @@ use super::{HANG, NAME, X};
 use crate::call::Call;
 use crate::faults::{Fault, Op};
 use crate::ledger::{Sent, now};
+use crate::upload::SentFile;
 use crate::world::now_ms;
 
 /// The longest text.
@@ -108,7 +109,16 @@ impl X {
             return Err(Problem::invalid("The participant_id is not a valid id."));
         }
         let written = call.param("text").unwrap_or_default();
-        if written.is_empty() {
+        let attached = call.value("attachments").unwrap_or_default();
+        let media = match attached.get(0) {
+            None => None,
+            Some(it) => {
+                let id = it["media_id"].as_str().unwrap_or_default();
+                let unknown = || Problem::invalid("The media id is invalid or has expired.");
+                Some(self.world.uploads.get(id, &user).ok_or_else(unknown)?)
+            }
+        };
+        if written.is_empty() && media.is_none() {
             return Err(Problem::invalid("One of text or attachments is required."));
         }
         if written.chars().count() > TEXT_CHARS_MAX {
@@ -121,13 +131,13 @@ impl X {
             }) => return Ok(answers::refuse(status, retry_after_s)),
             Some(Fault::Hang) => return Ok(call.leave_unanswered(HANG).await),
             Some(Fault::AcceptNoReply) => {
-                self.accept(&user, to, &written);
+                self.accept(&user, to, &written, media);
                 return Ok(call.leave_unanswered(SILENCE).await);
             }
             None => {}
         }
         let limits = self.limited(&user, "send")?;
-        let message = self.accept(&user, to, &written);
+        let message = self.accept(&user, to, &written, media);
         let data = json!({"dm_conversation_id": message.conversation(), "dm_event_id": message.id});
         let mut answer = answers::reply(StatusCode::CREATED, &json!({"data": data}));
         limits.put(&mut answer);
@@ -135,7 +145,13 @@ impl X {
     }
 
     /// From here on the message exists. The echo follows by itself.
-    fn accept(self: &Arc<Self>, user: &str, to: &str, written: &str) -> Message {
+    fn accept(
+        self: &Arc<Self>,
+        user: &str,
+        to: &str,
+        written: &str,
+        media: Option<SentFile>,
+    ) -> Message {
         let mut message = Message::new(self.new_id(), user, to, written);
         message.app = Some(self.app.app_id.clone()).filter(|app| !app.is_empty());
         self.memory().messages.push(message.clone());
@@ -146,6 +162,7 @@ impl X {
             to: to.to_owned(),
             text: written.to_owned(),
             metadata: None,
+            media,
             at: now(),
         });
         if let Some(echo) = self.message_webhook(user, &message) {

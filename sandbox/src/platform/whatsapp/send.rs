@@ -10,9 +10,12 @@ use crate::call::Call;
 use crate::faults::{Fault, Op};
 use crate::ledger::{Sent, now};
 use crate::platform::graph::{self, Answer, GraphError, Product};
+use crate::upload::SentFile;
 
 /// Longest text in code points.
 const TEXT_CHARS_MAX: usize = 4096;
+/// Longest text beside a file, in code points.
+const CAPTION_CHARS_MAX: usize = 1024;
 /// Longest reference in bytes.
 const REFERENCE_BYTES_MAX: usize = 512;
 /// How long an accepted send stays without an answer before the connection is closed.
@@ -31,6 +34,7 @@ struct Draft {
     /// Whether it was addressed to the phone number.
     by_phone: bool,
     text: String,
+    media: Option<SentFile>,
     reference: Option<String>,
 }
 
@@ -89,15 +93,15 @@ impl Cloud {
         let person = self
             .person(&to)
             .ok_or_else(|| GraphError::new(131_026, "(#131026) Message undeliverable"))?;
-        if call.param("type").is_some_and(|kind| kind != "text") {
-            return Err(GraphError::new(
-                131_051,
-                "(#131051) Unsupported message type",
-            ));
-        }
-        let body = call.value("text").unwrap_or_default();
-        let text = body["body"].as_str().filter(|text| !text.is_empty());
-        let text = text.ok_or_else(|| required("text"))?.to_owned();
+        let kind = call.param("type").unwrap_or_else(|| "text".to_owned());
+        let (text, media) = if kind == "text" {
+            let body = call.value("text").unwrap_or_default();
+            let text = body["body"].as_str().filter(|text| !text.is_empty());
+            (text.ok_or_else(|| required("text"))?.to_owned(), None)
+        } else {
+            let (caption, media) = self.read_media(call, &number, &kind)?;
+            (caption, Some(media))
+        };
         let reference = call.param("biz_opaque_callback_data");
         let long = reference
             .as_ref()
@@ -111,8 +115,43 @@ impl Cloud {
             person,
             by_phone,
             text,
+            media,
             reference,
         })
+    }
+
+    /// The caption and the file of a message that has one.
+    fn read_media(
+        &self,
+        call: &Call,
+        number: &str,
+        kind: &str,
+    ) -> Result<(String, SentFile), GraphError> {
+        if !["image", "video", "audio", "document"].contains(&kind) {
+            let words = "(#131051) Unsupported message type";
+            return Err(GraphError::new(131_051, words));
+        }
+        let object = call.value(kind).unwrap_or_default();
+        let id = object["id"].as_str().unwrap_or_default();
+        let wrong = || {
+            let words = format!("(#131009) Parameter value is not valid: {kind}");
+            GraphError::new(131_009, words)
+        };
+        let mut file = self.world.uploads.get(id, number).ok_or_else(wrong)?;
+        let caption = object["caption"].as_str().unwrap_or_default();
+        let fits = kind == "document" || file.kind == kind;
+        if !fits || kind == "audio" && !caption.is_empty() {
+            return Err(wrong());
+        }
+        if caption.chars().count() > CAPTION_CHARS_MAX {
+            let words = "(#100) Param caption must be at most 1024 characters long.";
+            return Err(GraphError::new(100, words));
+        }
+        if let Some(name) = object["filename"].as_str() {
+            name.clone_into(&mut file.name);
+        }
+        kind.clone_into(&mut file.kind);
+        Ok((caption.to_owned(), file))
     }
 
     /// From here on the message exists. Statuses follow by themselves.
@@ -126,6 +165,7 @@ impl Cloud {
             to: phone.as_ref().unwrap_or(user).clone(),
             text: draft.text.clone(),
             metadata: draft.reference.clone(),
+            media: draft.media.clone(),
             at: now(),
         });
         let failure = self.state().failures.pop_front();

@@ -21,7 +21,7 @@ use crate::renewal::{Access, Renewal};
 /// move many times a second, and each time would be a query.
 const ECHO_AFTER: Duration = Duration::from_millis(200);
 
-fn attempt_key(message: MessageId, attempt: u32) -> Key {
+pub(super) fn attempt_key(message: MessageId, attempt: u32) -> Key {
     Key::of(&[b"attempt", message.0.as_bytes(), &attempt.to_be_bytes()])
 }
 
@@ -61,6 +61,10 @@ impl Turn<'_> {
                     .await;
             }
         };
+        let medium = match self.medium(row, &held).await? {
+            Ok(medium) => medium,
+            Err(next) => return Ok(next),
+        };
         let platform = self.adapter.platform();
         let (context, paused) = (self.context, held.state.paused);
         if let Some(not_now) = context.admit_unless(paused, platform, self.owner).await {
@@ -70,6 +74,7 @@ impl Turn<'_> {
             thread: self.thread.clone(),
             text,
             client_ref: self.context.references().make(self.conversation, message),
+            medium,
         };
         let attempt = row.attempts.unsigned_abs() + 1;
         let began = SendAttempted {
@@ -122,7 +127,7 @@ impl Turn<'_> {
         self.record(row, attempt, at, version, outcome).await
     }
 
-    fn renewal(&self) -> Renewal {
+    pub(super) fn renewal(&self) -> Renewal {
         Renewal {
             context: self.context.clone(),
             adapter: self.adapter,
