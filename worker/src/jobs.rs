@@ -14,6 +14,7 @@ pub mod install;
 pub mod maintenance;
 pub mod media;
 pub mod poll;
+pub mod reset;
 pub mod send;
 pub mod subscribe;
 pub mod telegram;
@@ -64,6 +65,7 @@ pub fn register(monitor: Monitor, context: &Context) -> Monitor {
     let monitor = queue(monitor, context, erase::Erase::new(context.clone()));
     let monitor = queue(monitor, context, contact::Contact::new(context.clone()));
     let monitor = queue(monitor, context, telegram::Telegram::new(context.clone()));
+    let monitor = queue(monitor, context, reset::Reset::new(context.clone()));
     let monitor = queue(monitor, context, media::Media::new(context.clone()));
     let monitor = queue(monitor, context, install::Install::new(context.clone()));
     let monitor = queue(monitor, context, dlq::DeadLetters::new(context.clone()));

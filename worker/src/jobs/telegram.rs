@@ -322,9 +322,7 @@ impl Queue for Telegram {
                 Some(chat) => self.of_session(account, Ask::Messages(chat, limit)).await,
                 None => no("Telegram does not know this chat.", true),
             },
-            (Wish::Sync { from_beginning }, Some(account)) => {
-                self.of_session(account, Ask::Sync { from_beginning }).await
-            }
+            (Wish::Sync {}, Some(account)) => self.of_session(account, Ask::Sync).await,
             (_, None) => no("This needs an account.", true),
         };
         store.answer_wish(&wished, &answered).await?;

@@ -16,7 +16,7 @@ use hub_store::signal::Topic;
 use hub_store::{Connection, Result, Store};
 
 use crate::Context;
-use crate::jobs::{contact, disconnect, erase, media, poll, send, subscribe};
+use crate::jobs::{contact, disconnect, erase, media, poll, reset, send, subscribe};
 use crate::reactor::Reactor;
 
 pub(crate) const NAME: Name = Name {
@@ -48,6 +48,7 @@ fn job(shard: Shard, recorded: &Recorded) -> Option<NewJob> {
         Event::AccountConnected(it) => poll::first(shard, it),
         Event::AccountDisconnected(it) => Some(disconnect::job(shard, it)),
         Event::MediaAnnounced(it) => Some(media::job(shard, it)),
+        Event::ResetRequested(it) => Some(reset::job(recorded.place, it)),
         Event::UserErased(it) => Some(erase::job(recorded.place, it)),
         Event::UserRegistered(_)
         | Event::SessionStarted(_)
@@ -55,6 +56,8 @@ fn job(shard: Shard, recorded: &Recorded) -> Option<NewJob> {
         | Event::SessionRevoked(_)
         | Event::AccountNeedsReconnect(_)
         | Event::AccountPolled(_)
+        | Event::ConversationForgotten(_)
+        | Event::AccountForgotten(_)
         | Event::ConnectFailed(_)
         | Event::AccountNoted(_)
         | Event::MessageReceived(_)
@@ -125,11 +128,12 @@ pub(crate) struct Enqueue {
 }
 
 /// The kinds of events that ask for a job.
-const CONCERNS: [&str; 5] = [
+const CONCERNS: [&str; 6] = [
     "MessageQueued",
     "AccountConnected",
     "MediaAnnounced",
     "AccountDisconnected",
+    "ResetRequested",
     "UserErased",
 ];
 
@@ -212,7 +216,7 @@ mod tests {
                 asked += usize::from(job.is_some());
             }
         }
-        // Four kinds at any version, one as the first.
-        assert_eq!(asked, 11);
+        // Six kinds at any version, one as the first.
+        assert_eq!(asked, 13);
     }
 }
