@@ -256,7 +256,8 @@ async fn a_session_is_asked_and_only_its_owner_s() {
     let odd = hub.get(&ann, &format!("{path}/messages/bob")).await;
     says(&odd, 400, "The chat in the path must be a number");
 
-    let asked = hub.by(&ann, "POST", &format!("{path}/sync"), None);
+    let sync = format!("{path}/sync");
+    let asked = hub.by(&ann, "POST", &sync, None);
     let (answer, (of, wish)) = tokio::join!(asked, work(&hub, &Answered::Syncing));
     let message = "Messages synced successfully";
     assert_eq!(answer.body, json!({ "success": true, "message": message }));
