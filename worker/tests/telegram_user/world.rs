@@ -25,9 +25,9 @@ const SOON: Duration = Duration::from_secs(30);
 pub const ROUTE: &str = "42";
 
 pub struct World {
-    store: Store,
+    pub store: Store,
     telegram: Option<String>,
-    database: TestDatabase,
+    pub database: TestDatabase,
 }
 
 /// A worker in a runtime of its own: dropped, it stops wherever it is, as a killed process does.

@@ -1,9 +1,4 @@
-//! Forgetting an account and fetching it anew, with workers that die and a Telegram of our own.
-
-#[path = "reset/telegram.rs"]
-mod telegram;
-#[path = "reset/world.rs"]
-mod world;
+//! Forgetting an account and fetching it anew.
 
 use std::time::Duration;
 
@@ -13,8 +8,8 @@ use hub_domain::platform::telegram_user::{Chat, ChatKind, Item, Message, Told};
 use hub_store::generation::{End, Verdict, rebuild};
 use hub_store::project::Projection;
 
-use telegram::Telegram;
-use world::{ROUTE, World, eventually};
+use crate::telegram::{self, Telegram};
+use crate::world::{ROUTE, World, eventually};
 
 fn told(ids: &[i64]) -> Told {
     let message = |id: &i64| {

@@ -1,6 +1,6 @@
 //! A Telegram of one account, over real HTTP: dialogs and their messages, all of them unread.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
@@ -12,6 +12,8 @@ use tokio::net::{TcpListener, TcpStream};
 pub struct Telegram {
     /// By chat, oldest first: the number and the text.
     chats: Arc<Mutex<BTreeMap<i64, Vec<i64>>>>,
+    /// The keys of the sessions that asked for something.
+    sessions: Arc<Mutex<BTreeSet<String>>>,
     pub base: String,
 }
 
@@ -27,6 +29,7 @@ impl Telegram {
         let of = |chat| (chat, (1..=messages).map(|n| chat * 1_000 + n).collect());
         let telegram = Self {
             chats: Arc::new(Mutex::new((1..=chats).map(of).collect())),
+            sessions: Arc::default(),
             base: format!("http://{}", listener.local_addr().unwrap()),
         };
         let own = telegram.clone();
@@ -44,6 +47,11 @@ impl Telegram {
         let mut ids: Vec<String> = chats.values().flatten().map(i64::to_string).collect();
         ids.sort();
         ids
+    }
+
+    /// The keys of the sessions that asked for something.
+    pub fn sessions(&self) -> Vec<String> {
+        self.sessions.lock().unwrap().iter().cloned().collect()
     }
 
     async fn serve(self, mut stream: TcpStream) {
@@ -68,6 +76,8 @@ impl Telegram {
             std::future::pending::<()>().await;
         }
         let asked: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let key = asked["key"].as_str().unwrap_or_default().to_owned();
+        self.sessions.lock().unwrap().insert(key);
         let answer = self.answer(&method, &asked).to_string();
         let answer = format!(
             "HTTP/1.1 200 x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{answer}",
@@ -80,6 +90,8 @@ impl Telegram {
         let chats = self.chats.lock().unwrap();
         match method {
             "me" => json!({ "id": 42, "username": "ann" }),
+            "send_code" => json!({ "hash": "h" }),
+            "sign_in" => json!({ "id": 42, "username": "ann", "key": "signed in" }),
             "dialogs" => {
                 let dialogs = chats.iter().map(|(chat, messages)| {
                     json!({ "chat": named(*chat), "unread": messages.len(), "read_in": 0,
