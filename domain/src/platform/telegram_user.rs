@@ -182,8 +182,8 @@ impl Chat {
     pub fn thread(&self) -> String {
         match self.kind {
             ChatKind::User => self.id,
-            ChatKind::Chat => -self.id,
-            ChatKind::Channel => -(CHANNELS + self.id),
+            ChatKind::Chat => self.id.saturating_neg(),
+            ChatKind::Channel => CHANNELS.saturating_add(self.id).saturating_neg(),
         }
         .to_string()
     }
