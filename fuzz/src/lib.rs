@@ -9,19 +9,13 @@
 //! accounts have checks of their own: one proves itself by what is in the body, the other comes from a
 //! session and not over a webhook.
 
-// The worker's, which nobody else is to build on.
-#[path = "../../worker/src/telegram_user/convert.rs"]
-#[allow(dead_code, missing_docs, reason = "only updates are fuzzed")]
-mod convert;
-
 use chrono::{DateTime, Utc};
-use grammers_client::tl::{Deserializable as _, enums};
 use hub_domain::event::Event;
 use hub_domain::id::Epoch;
 use hub_domain::platform::call::{Fetch, PollStep};
 use hub_domain::platform::fact::{Fact, FactKind};
 use hub_domain::platform::http::{HttpResponse, TransportError};
-use hub_domain::platform::telegram_user::{Item, Told};
+use hub_domain::platform::telegram_user::Told;
 use hub_domain::platform::{self, Adapter, App, Credentials, Platform};
 use hub_domain::secret::Secret;
 use hub_domain::{jwt, signature, text as texts};
@@ -186,33 +180,14 @@ pub fn telegram_user(data: &[u8]) {
     }
 }
 
-/// Telegram's bytes become an item, and that is read.
-///
-/// # Panics
-/// When something does not hold.
-pub fn telegram_user_tl(data: &[u8]) {
-    let Some(adapter) = platform::adapter(Platform::Telegram) else {
-        return;
-    };
-    let Ok(update) = enums::Update::from_bytes(data) else {
-        return;
-    };
-    let item = convert::item(&update, &|_| Some("\0 somebody".to_owned()));
-    let told = Told::new(ACCOUNT, std::slice::from_ref(&item));
-    let facts = whole(adapter, &app(), &told);
-    let is_known = facts.iter().all(|fact| fact.kind != FactKind::Unknown);
-    assert!(is_known || matches!(item, Item::Unknown { .. }), "{item:?}");
-}
-
 /// What a session has written is read as a whole, and every fact is the account's.
-fn whole(adapter: &dyn Adapter, app: &App, told: &Told) -> Vec<Fact> {
+fn whole(adapter: &dyn Adapter, app: &App, told: &Told) {
     let raw = serde_json::to_vec(told).expect("what was told is plain data");
     let facts = read(adapter, app, None, &raw);
     for fact in &facts {
         assert_eq!(fact.account.as_deref(), Some(ACCOUNT));
         assert_eq!((fact.epoch, fact.retold), (told.epoch, told.history));
     }
-    facts
 }
 
 fn webhook(adapter: &dyn Adapter, app: &App, data: &[u8]) {

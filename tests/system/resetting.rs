@@ -1,7 +1,5 @@
 //! A Telegram account is reset: everything is forgotten, and what Telegram still has comes back once.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use crate::replay::hub;

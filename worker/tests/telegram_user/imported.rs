@@ -115,6 +115,12 @@ async fn its_session_is_used_once_the_earlier_server_has_stopped() {
     goes_on(&world, &telegram).await;
     assert!(!needs_sign_in(&world).await);
     assert_eq!(telegram.sessions(), [format!("1{}", "A".repeat(352))]);
+
+    // What its owner wanted forgotten is not missed by another import.
+    world.reset(OWNER).await;
+    let again = import(&world, &earlier, true).await;
+    let compared = again.comparison.expect("it was written");
+    assert_eq!((compared.different, compared.gone_on), (0, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
