@@ -379,33 +379,4 @@ mod tests {
         let recorded: Told = serde_json::from_str(TOLD).unwrap();
         assert_eq!(told, recorded);
     }
-
-    /// Every byte of every recorded update, damaged in three ways: what is still an update of
-    /// Telegram's becomes an item, and what is made of that is read.
-    #[test]
-    fn damaged_bytes_become_items_that_are_read() {
-        let updates: Value = serde_json::from_str(UPDATES).unwrap();
-        let app = hub_domain::platform::App::default();
-        let telegram = hub_domain::platform::adapter(hub_domain::platform::Platform::Telegram);
-        let telegram = telegram.unwrap();
-        let mut read = 0;
-        for it in updates["updates"].as_array().unwrap() {
-            let whole = hex::decode(it["hex"].as_str().unwrap()).unwrap();
-            let places = (0..whole.len()).flat_map(|at| [(at, 0x01), (at, 0x80), (at, 0xff)]);
-            for (at, damage) in places {
-                let mut bytes = whole.clone();
-                bytes[at] ^= damage;
-                let Ok(update) = enums::Update::from_bytes(&bytes) else {
-                    continue;
-                };
-                let item = item(&update, &|_| Some("\0 somebody".to_owned()));
-                let told = Told::new("5600000001", std::slice::from_ref(&item));
-                let raw = serde_json::to_vec(&told).unwrap();
-                let facts = telegram.translate(&app, None, &raw).unwrap();
-                assert!(facts.iter().all(|fact| !fact.dedup.is_empty()), "{item:?}");
-                read += 1;
-            }
-        }
-        assert!(read > 1_000, "{read}");
-    }
 }
