@@ -80,7 +80,8 @@ async fn part_of(
     comparison: &mut Comparison,
 ) -> Result<()> {
     let ids: Vec<Uuid> = expected.iter().map(|it| it.conversation).collect();
-    let rows: Vec<(Uuid, i32, i32, Option<DateTime<Utc>>, bool)> = sqlx::query_as(
+    type Row = (Uuid, i32, i32, Option<DateTime<Utc>>, bool);
+    let rows: Vec<Row> = sqlx::query_as(
         "SELECT c.id, c.messages, c.unread, c.last_message_at, EXISTS (SELECT \
              FROM read.accounts a WHERE a.shard = $1 AND a.id = c.account_id AND a.epoch > 0 \
              AND a.generation = (SELECT live FROM generations \
