@@ -5,30 +5,20 @@
 //! with the recorded payloads of `domain/tests`. What a target finds lies in `artifacts/`; it belongs
 //! into a test of `domain/` with the fix.
 //!
-//! A new platform is one file in `fuzz_targets/` and one entry in `Cargo.toml`. Teams and Telegram user
-//! accounts have checks of their own: one proves itself by what is in the body, the other comes from a
-//! session and not over a webhook.
+//! A new platform is one file in `fuzz_targets/` and one entry in `Cargo.toml`.
 
-use chrono::{DateTime, Utc};
+use chrono::DateTime;
 use hub_domain::event::Event;
-use hub_domain::id::Epoch;
-use hub_domain::platform::call::{Fetch, PollStep};
-use hub_domain::platform::fact::{Fact, FactKind};
+use hub_domain::platform::call::PollStep;
+use hub_domain::platform::fact::Fact;
 use hub_domain::platform::http::{HttpResponse, TransportError};
-use hub_domain::platform::telegram_user::Told;
 use hub_domain::platform::{self, Adapter, App, Credentials, Platform};
 use hub_domain::secret::Secret;
-use hub_domain::{jwt, signature, text as texts};
-use serde_json::{Value, json};
+use hub_domain::{signature, text as texts};
+use serde_json::Value;
 
 /// The account that bytes were fetched for.
 const ACCOUNT: &str = "1700000000000000101";
-
-/// The word in `clientState` of Teams' recorded notices.
-const WORD: &str = "hub-client-state-4f9b";
-
-/// When the recorded payloads were made.
-const NOW_S: i64 = 1_791_201_600;
 
 /// A poll that takes more steps does not end.
 const STEPS_MAX: usize = 10_000;
@@ -66,127 +56,6 @@ pub fn adapter(platform: Platform, data: &[u8]) {
         let _ = adapter.interpret(&answer);
         let _ = adapter.refreshed(&answer);
         poll(adapter, &app, &answer, data);
-    }
-}
-
-/// The installation that Teams' recorded payloads were made for, with its keys.
-fn teams_app() -> App {
-    let vectors = include_str!("../../domain/tests/fixtures/vectors/teams.json");
-    let vectors: Value = serde_json::from_str(vectors).expect("the vectors are JSON");
-    let key = &vectors["graph_encryption"]["encryption_private_key_pkcs8_der_base64"];
-    App {
-        client_id: "0d9e7a52-1111-4222-8333-444455556666".into(),
-        webhook_audience: "0d9e7a52-1111-4222-8333-444455556666".into(),
-        webhook_secret: WORD.into(),
-        webhook_keys: vectors["jwks"].to_string(),
-        encryption_key: key.as_str().unwrap_or_default().into(),
-        api_base: "https://graph.example".into(),
-        api_version: "v1.0".into(),
-        ..App::default()
-    }
-}
-
-/// Teams: deliveries and handshakes, what notices name and bring, pages of messages.
-///
-/// # Panics
-/// When something does not hold.
-pub fn teams(data: &[u8]) {
-    let Some(adapter) = platform::adapter(Platform::Teams) else {
-        return;
-    };
-    let app = teams_app();
-    let body: Value = serde_json::from_slice(data).unwrap_or_default();
-    let items = body["value"].as_array().map_or(&[][..], Vec::as_slice);
-    let has_word = items.iter().any(|item| item["clientState"] == WORD);
-    let is_let_in = adapter.verify(&app, &[], data).is_ok();
-    assert!(has_word || !is_let_in, "nobody said our word");
-    let given = String::from_utf8_lossy(data).into_owned();
-    let bearer = [("Authorization".to_owned(), format!("Bearer {given}"))];
-    let _ = adapter.verify(&app, &bearer, data);
-    assert!(jwt::verified(&app.webhook_keys, &given, "another's", NOW_S).is_none());
-    let query = [("validationToken".to_owned(), given)];
-    for query in [&query[..], &[]] {
-        let _ = adapter.handshake_by_post(&app, query, data);
-    }
-
-    let route = adapter.route(&app, data);
-    for fact in read(adapter, &app, None, data) {
-        assert!(fact.route().is_none_or(|account| route.contains(account)));
-        if fact.kind == FactKind::ResourceChanged {
-            let notice = &fact.detail["notice"];
-            let call = named(adapter, &app, notice).expect("a notice names something");
-            let path = call.strip_prefix("https://graph.example/v1.0/");
-            let path = path.expect("nothing but Graph is called");
-            assert!(path.split('/').all(|part| !part.is_empty() && part != ".."));
-            assert!(!path.contains(['?', '#', ' ']), "{path}");
-        }
-    }
-    let _ = read(adapter, &app, Some(ACCOUNT), data);
-    // A notice that was stored by somebody else, and one that claims to bring its message.
-    let _ = named(adapter, &app, &body);
-    let rich = json!({
-        "path": "chats/1/messages/2", "tenantId": body["tenantId"],
-        "validationTokens": body["validationTokens"],
-        "encryptedContent": body["value"][0]["encryptedContent"],
-    });
-    let _ = named(adapter, &app, &rich);
-    for status in STATUSES {
-        let answer = answer(status, data);
-        let _ = adapter.interpret(&answer);
-        let _ = adapter.refreshed(&answer);
-        if let Ok(Some(found)) = adapter.fetched(&answer) {
-            let _ = read(adapter, &app, Some(ACCOUNT), &found);
-        }
-        poll(adapter, &app, &answer, data);
-    }
-}
-
-/// The address of what a notice names; what it brings is read.
-fn named(adapter: &dyn Adapter, app: &App, notice: &Value) -> Option<String> {
-    let now = now();
-    match adapter.fetch(app, &Credentials::default(), notice, now)? {
-        Fetch::Call(call) => Some(call.url),
-        Fetch::Have(message) => {
-            let _ = read(adapter, app, Some(ACCOUNT), &message);
-            None
-        }
-    }
-}
-
-/// What a session writes down: as a whole, and item by item in an epoch.
-///
-/// # Panics
-/// When something does not hold.
-pub fn telegram_user(data: &[u8]) {
-    let Some(adapter) = platform::adapter(Platform::Telegram) else {
-        return;
-    };
-    let app = app();
-    let told = adapter.translate(&app, None, data).unwrap_or_default();
-    for fact in &told {
-        assert!(!fact.dedup.is_empty());
-    }
-    let Ok(item) = serde_json::from_slice::<Value>(data) else {
-        return;
-    };
-    for history in [false, true] {
-        let told = Told {
-            epoch: Epoch(7),
-            history,
-            items: vec![item.clone(), item.clone()],
-            ..Told::new(ACCOUNT, &[])
-        };
-        whole(adapter, &app, &told);
-    }
-}
-
-/// What a session has written is read as a whole, and every fact is the account's.
-fn whole(adapter: &dyn Adapter, app: &App, told: &Told) {
-    let raw = serde_json::to_vec(told).expect("what was told is plain data");
-    let facts = read(adapter, app, None, &raw);
-    for fact in &facts {
-        assert_eq!(fact.account.as_deref(), Some(ACCOUNT));
-        assert_eq!((fact.epoch, fact.retold), (told.epoch, told.history));
     }
 }
 
@@ -264,10 +133,6 @@ fn handshake(adapter: &dyn Adapter, app: &App, data: &[u8]) {
     let _ = adapter.handshake(app, &query);
 }
 
-fn now() -> DateTime<Utc> {
-    DateTime::from_timestamp(NOW_S, 0).expect("a time")
-}
-
 fn answer(status: u16, data: &[u8]) -> Result<HttpResponse, TransportError> {
     Ok(HttpResponse {
         status,
@@ -291,7 +156,7 @@ fn poll(
         access_token: "token".into(),
         refresh_token: None,
     };
-    let now = now();
+    let now = DateTime::from_timestamp(1_791_201_600, 0).expect("a time");
     let cursor: Option<Value> = serde_json::from_slice(data).ok();
     for cursor in [None, cursor.as_ref()] {
         let Some(mut flow) = adapter.poll(app, &credentials, cursor, now) else {
@@ -358,12 +223,12 @@ pub fn signatures(data: &[u8]) {
         .filter_map(|line| line.split_once('='))
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
-    assert!(signature::widget(&secret, &fields, NOW_S, 86_400).is_err());
+    assert!(signature::widget(&secret, &fields, 1_791_201_600, 86_400).is_err());
     fields.retain(|(name, _)| name != "hash");
     let hash = signature::widget_sign("secret", &fields);
     fields.push(("hash".to_owned(), hash));
-    let _ = signature::widget(&secret, &fields, NOW_S, 86_400);
-    assert!(signature::widget(&Secret::new("other"), &fields, NOW_S, 86_400).is_err());
+    let _ = signature::widget(&secret, &fields, 1_791_201_600, 86_400);
+    assert!(signature::widget(&Secret::new("other"), &fields, 1_791_201_600, 86_400).is_err());
 }
 
 /// Repairing and cutting text.
