@@ -1,4 +1,0 @@
-//! Everything that Teams' adapter reads: notices, what they bring with them and what they name, pages.
-#![no_main]
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| hub_fuzz::teams(data));
