@@ -166,6 +166,10 @@ pub struct Import {
     /// The time zone of times that are stored without one, as Europe/Berlin.
     #[arg(long, value_name = "ZONE", default_value = "UTC")]
     pub timezone: String,
+    /// The earlier server has stopped for good: go on with the sessions of people who signed in to
+    /// Telegram by phone. Telegram ends a session for good that two servers use at once.
+    #[arg(long)]
+    pub telegram_sessions: bool,
     /// Read and count everything, and write nothing.
     #[arg(long)]
     pub dry_run: bool,

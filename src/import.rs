@@ -31,6 +31,7 @@ pub fn run(wishes: &Import) -> Result<()> {
             timezone: &wishes.timezone,
             dry_run: wishes.dry_run,
             kept_from: retention::kept_from(Utc::now(), days),
+            telegram_sessions: wishes.telegram_sessions,
             owner_of_token: &|token| {
                 let claims = hub_api::auth::verify_refresh(&settings.auth, token);
                 claims.ok().map(|claims| claims.user)

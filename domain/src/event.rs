@@ -264,6 +264,31 @@ payloads! {
         /// What the platform said.
         reason: String,
     }
+    /// The owner wants everything the hub has of the account forgotten and fetched anew.
+    ResetRequested {
+        /// The owner.
+        user: UserId,
+        /// The account.
+        account: AccountId,
+    }
+    /// A conversation was forgotten: it is not shown any more, nor are its messages, but for those
+    /// the hub still means to send. What is told of it from here on begins it again.
+    ConversationForgotten {
+        /// The owner.
+        user: UserId,
+        /// The account it is in.
+        account: AccountId,
+        /// The conversation.
+        conversation: ConversationId,
+    }
+    /// Every conversation of the account was forgotten. Its position is the account's epoch: in a new
+    /// one the platform may tell again what was told before.
+    AccountForgotten {
+        /// The owner.
+        user: UserId,
+        /// The account.
+        account: AccountId,
+    }
     /// A poll fetched all there was, and the next one begins elsewhere than this one did.
     AccountPolled {
         /// The owner.
@@ -668,6 +693,12 @@ events! {
     AccountNeedsReconnect(AccountNeedsReconnect) = 1,
     /// See [`AccountPolled`].
     AccountPolled(AccountPolled) = 1,
+    /// See [`ResetRequested`].
+    ResetRequested(ResetRequested) = 1,
+    /// See [`ConversationForgotten`].
+    ConversationForgotten(ConversationForgotten) = 1,
+    /// See [`AccountForgotten`].
+    AccountForgotten(AccountForgotten) = 1,
     /// See [`ConnectFailed`].
     ConnectFailed(ConnectFailed) = 1,
     /// See [`AccountNoted`].

@@ -122,6 +122,46 @@ pub fn message_key(conversation: ConversationId, platform_message_id: &str) -> K
     ])
 }
 
+/// What counts of an account's history: 0 all of it, otherwise what was told after this position of
+/// its owner's shard, where everything before was forgotten ([`crate::event::AccountForgotten`]).
+///
+/// A message happens once in each epoch, under another id: what was forgotten may be told again and
+/// is a message like any other, and whatever still comes about the forgotten one finds nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Epoch(pub i64);
+
+impl Epoch {
+    /// Nothing was ever forgotten.
+    pub const FIRST: Self = Self(0);
+
+    /// Whether nothing was ever forgotten.
+    pub fn is_first(&self) -> bool {
+        *self == Self::FIRST
+    }
+
+    /// [`message_id`] of a message that is told in this epoch.
+    pub fn message_id(self, conversation: ConversationId, platform_message_id: &str) -> MessageId {
+        if self.is_first() {
+            return message_id(conversation, platform_message_id);
+        }
+        MessageId(derive(&[
+            b"message",
+            conversation.0.as_bytes(),
+            platform_message_id.as_bytes(),
+            &self.0.to_be_bytes(),
+        ]))
+    }
+
+    /// The key of the same thing in this epoch.
+    pub fn key(self, key: Key) -> Key {
+        if self.is_first() {
+            return key;
+        }
+        Key::of(&[b"epoch", &key.0, &self.0.to_be_bytes()])
+    }
+}
+
 /// The file that holds one of a message's media: the same however often it is fetched.
 pub fn object_id(message: MessageId, index: u16) -> ObjectId {
     ObjectId(derive(&[
@@ -306,6 +346,22 @@ mod tests {
     fn parts_are_not_concatenated() {
         assert_ne!(derive(&[b"ab", b"c"]), derive(&[b"a", b"bc"]));
         assert_ne!(Key::of(&[b"ab", b"c"]), Key::of(&[b"a", b"bc"]));
+    }
+
+    #[test]
+    fn a_thing_has_one_name_in_each_epoch() {
+        let conversation = ConversationId(Uuid::from_u128(7));
+        let key = message_key(conversation, "m");
+        assert_eq!(Epoch::FIRST.key(key), key);
+        assert_eq!(
+            Epoch::FIRST.message_id(conversation, "m"),
+            message_id(conversation, "m")
+        );
+        let (one, other) = (Epoch(1), Epoch(2));
+        assert_eq!(one.key(key), Epoch(1).key(key));
+        assert!(key != one.key(key) && one.key(key) != other.key(key));
+        let ids = [Epoch::FIRST, one, other].map(|it| it.message_id(conversation, "m"));
+        assert!(ids[0] != ids[1] && ids[1] != ids[2] && ids[0] != ids[2]);
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod m0013_usage;
 mod m0014_subscriptions;
 mod m0015_telegram_sessions;
 mod m0016_media;
+mod m0019_forgetting;
 
 use sea_orm_migration::prelude::*;
 
@@ -46,6 +47,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0014_subscriptions::Migration),
             Box::new(m0015_telegram_sessions::Migration),
             Box::new(m0016_media::Migration),
+            Box::new(m0019_forgetting::Migration),
         ]
     }
 }

@@ -13,7 +13,7 @@ WITH live AS MATERIALIZED (
 ), page AS (
     SELECT c.* FROM read.conversations c
     WHERE c.shard = $1 AND c.generation = (SELECT inbox FROM live) AND c.user_id = $2
-        AND c.account_id = ANY (ARRAY (SELECT id FROM mine))
+        AND c.account_id = ANY (ARRAY (SELECT id FROM mine)) AND NOT c.forgotten
     ORDER BY c.last_message_at DESC NULLS LAST, c.id LIMIT $5 OFFSET $6
 ), total AS (
     SELECT coalesce(sum(t.conversations), 0)::bigint AS total FROM read.totals t

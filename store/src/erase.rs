@@ -254,7 +254,7 @@ impl Store {
             }
         }
         let (conversations, messages, unsent): (i64, i64, i64) = sqlx::query_as(
-            "SELECT count(DISTINCT c.id), count(m.id), \
+            "SELECT count(DISTINCT c.id) FILTER (WHERE NOT c.forgotten), count(m.id), \
                  count(m.id) FILTER (WHERE m.state IN ('queued', 'sending', 'delayed')) \
              FROM read.conversations c JOIN generations g \
                  ON g.shard = c.shard AND g.projection = 'inbox' AND g.live = c.generation \

@@ -62,6 +62,9 @@ pub struct Options<'a> {
     pub dry_run: bool,
     /// The first day whose content is kept.
     pub kept_from: Option<NaiveDate>,
+    /// The earlier installation has stopped for good: Telegram sessions of people who signed in by
+    /// phone are used. Telegram ends a session that is used from two places.
+    pub telegram_sessions: bool,
     /// Whose refresh token this is, when it is one that this installation would take.
     pub owner_of_token: &'a (dyn Fn(&str) -> Option<UserId> + Send + Sync),
     /// Told how far it is.

@@ -19,7 +19,7 @@
 //! - [`login`], [`session`], [`oauth`], [`account`], [`token`], [`answer`]: side tables
 //! - [`subscriptions`]: what platforms have promised to tell, and until when
 //! - [`import`]: taking over an earlier installation; [`aliases`]: the ids it brought with it
-//! - [`telegram`]: who holds the session of a Telegram user account
+//! - [`telegram`]: who holds the session of a Telegram user account; [`reset`]: forgetting what it told
 //! - [`objects`]: files of people, sealed, in an object store
 //! - [`signal`], [`bus`]: hints that something happened; polling is the truth
 //! - [`limit`]: counting requests, calls of platforms and failed logins, in Redis or in memory
@@ -53,6 +53,7 @@ pub mod polls;
 pub mod project;
 pub mod query;
 pub mod read;
+pub mod reset;
 pub mod schedules;
 pub mod schema;
 pub mod seal;

@@ -231,7 +231,7 @@ impl Store {
             .await?)
     }
 
-    /// A conversation of a user, if its account is active.
+    /// A conversation of a user, if its account is active and it was not forgotten.
     pub async fn conversation(
         &self,
         user: UserId,
@@ -241,6 +241,7 @@ impl Store {
         let found = conversations_in(shard)
             .filter(conversation::Column::Id.eq(conversation.0))
             .filter(conversation::Column::UserId.eq(user.0))
+            .filter(conversation::Column::Forgotten.eq(false))
             .one(self.orm())
             .await?;
         let Some(found) = found else { return Ok(None) };

@@ -16,6 +16,7 @@ mod media;
 mod operating;
 mod platforms;
 mod replay;
+mod resetting;
 mod roles;
 mod soak;
 mod sockets;

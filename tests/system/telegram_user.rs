@@ -10,14 +10,14 @@ use serde_json::{Value, json};
 use crate::client::Answer;
 use crate::world::{User, World, eventually};
 
-const SOON: Duration = Duration::from_secs(30);
+pub const SOON: Duration = Duration::from_secs(30);
 
 /// Without a cloud password.
 const PHONE: &str = "+15550000001";
 /// With one.
 const GUARDED: &str = "+15550000002";
 
-const PATIENT: (&str, &str) = ("HUB_SEND_WAIT_MS", "8000");
+pub const PATIENT: (&str, &str) = ("HUB_SEND_WAIT_MS", "8000");
 
 async fn code(user: &User, phone: &str) -> String {
     let body = json!({ "phoneNumber": phone });
@@ -34,7 +34,7 @@ async fn verify(user: &User, phone: &str, hash: &str, code: &str, password: Valu
     user.post("/api/telegram/auth/verify", &body).await
 }
 
-async fn sign_in(user: &User) -> String {
+pub async fn sign_in(user: &User) -> String {
     let hash = code(user, PHONE).await;
     let answer = verify(user, PHONE, &hash, "12345", Value::Null).await;
     answer.expect(200);
@@ -43,7 +43,7 @@ async fn sign_in(user: &User) -> String {
 }
 
 /// The conversation with this person, once it looks like that.
-async fn conversation(user: &User, with: &str, looks: impl Fn(&Value) -> bool) -> Value {
+pub async fn conversation(user: &User, with: &str, looks: impl Fn(&Value) -> bool) -> Value {
     eventually("the conversation", SOON, async || {
         let answer = user.get("/api/conversations?platform=telegram").await;
         let rows = answer.body["conversations"].as_array().cloned();
@@ -54,7 +54,7 @@ async fn conversation(user: &User, with: &str, looks: impl Fn(&Value) -> bool) -
     .await
 }
 
-async fn incoming(world: &World, text: &str) -> Answer {
+pub async fn incoming(world: &World, text: &str) -> Answer {
     let body = json!({
         "platform": "telegram-user", "account": "15550000001",
         "from": { "id": 5_501_000_001_i64, "name": "Mira Q" }, "text": text,

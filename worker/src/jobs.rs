@@ -14,6 +14,7 @@ pub mod install;
 pub mod maintenance;
 pub mod media;
 pub mod poll;
+pub mod reset;
 pub mod send;
 pub mod subscribe;
 pub mod telegram;
@@ -72,6 +73,7 @@ pub fn register(monitor: Monitor, context: &Context) -> Monitor {
     let monitor = queue(monitor, context, erase::Erase::new(context.clone()));
     let monitor = queue(monitor, context, contact::Contact::new(context.clone()));
     let monitor = queue(monitor, context, telegram::Telegram::new(context.clone()));
+    let monitor = queue(monitor, context, reset::Reset::new(context.clone()));
     let monitor = queue(monitor, context, media::Media::new(context.clone()));
     let monitor = queue(monitor, context, withdrawn::Withdrawn::new(context.clone()));
     let monitor = queue(monitor, context, uploads::Uploads::new(context.clone()));

@@ -238,6 +238,7 @@ fn new_conversation(
         read_through: 0,
         delivered_until: None,
         seen_until: None,
+        forgotten: false,
         created_at: now,
         updated_at: now,
     }

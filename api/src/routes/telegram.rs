@@ -6,7 +6,7 @@
 //! own. An account that is somebody else's, is not connected, or is a bot's is not found; only `sync`,
 //! which a client asks of every account before it shows it, is content with a bot's.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::{FromRequestParts, Path, State};
 use axum::http::StatusCode;
@@ -277,16 +277,18 @@ async fn sync(State(api): State<Api>, caller: Caller, Id(id): Id) -> Result<Json
         // A bot is told everything: there is nothing to look for, and its card is opened like any.
         return Ok(Json(json!({ "success": true, "message": SYNCED })));
     }
-    look(&api, &caller, id, false, SYNCED).await
+    let answered = wish(&api, &caller, Some(&account), &Wish::Sync {}, FETCHING).await?;
+    look_began(answered, SYNCED)
 }
 
 #[utoipa::path(
     post,
     path = "/api/telegram/{id}/reset",
     tag = "Telegram",
-    summary = "Look at every dialog from the beginning",
-    description = "Like `sync`, and also at dialogs in which nothing seems to have happened. What \
-        the hub has recorded stays: its log is never rewritten.",
+    summary = "Forget everything and look at every dialog",
+    description = "Forgets the account's conversations and messages, then looks at every dialog. \
+        What Telegram still has comes back, the newest of each dialog first; messages that are still \
+        to be sent stay. The inbox as of an earlier moment (`asOf`) has what was forgotten.",
     security(("bearer" = [])),
     params(("id" = Uuid, Path, description = "The account")),
     responses(
@@ -299,19 +301,32 @@ async fn sync(State(api): State<Api>, caller: Caller, Id(id): Id) -> Result<Json
     ),
 )]
 async fn reset(State(api): State<Api>, caller: Caller, Id(id): Id) -> Result<Json<Value>, Problem> {
-    look(&api, &caller, id, true, "Reset and synced successfully").await
+    let account = session(&api, &caller, id).await?;
+    require_accepted(&account)?;
+    let owner = Owner {
+        user: caller.user,
+        account: AccountId(account.id),
+    };
+    let store = api.store();
+    let failed = |error| FETCHING.because(error);
+    let began = Instant::now();
+    let within = (api.settings().api.oauth_callback_wait).min(SYNC_BEGINS_WITHIN);
+    let requested = store.request_reset(owner, caller.meta()).await;
+    let requested = requested.map_err(failed)?;
+    // Whoever stops waiting here has asked all the same: it is forgotten when a worker comes to it.
+    let look = store.wait_for_reset(requested, within).await;
+    let look = look.map_err(failed)?.ok_or_else(|| FETCHING.problem())?;
+    let left = within.saturating_sub(began.elapsed());
+    let answered = store.wait_for_wish(caller.user, look, left).await;
+    let answered = answered.map_err(failed)?;
+    look_began(
+        answered.ok_or_else(|| FETCHING.problem())?,
+        "Reset and synced successfully",
+    )
 }
 
-async fn look(
-    api: &Api,
-    caller: &Caller,
-    id: Uuid,
-    from_beginning: bool,
-    done: &str,
-) -> Result<Json<Value>, Problem> {
-    let account = session(api, caller, id).await?;
-    let wanted = Wish::Sync { from_beginning };
-    match wish(api, caller, Some(&account), &wanted, FETCHING).await? {
+fn look_began(answered: Answered, done: &str) -> Result<Json<Value>, Problem> {
+    match answered {
         Answered::Syncing => Ok(Json(json!({ "success": true, "message": done }))),
         other => Err(refused(other, StatusCode::UNPROCESSABLE_ENTITY, FETCHING)),
     }
@@ -416,6 +431,15 @@ async fn is_users(api: &Api, caller: &Caller, row: &account::Model) -> Result<bo
     Ok(credentials.is_some_and(|it| is_session(it.access_token.expose())))
 }
 
+fn require_accepted(account: &account::Model) -> Result<(), Problem> {
+    if account.needs_reconnect.is_none() {
+        return Ok(());
+    }
+    let message = "Telegram no longer accepts this session. Please sign in again.";
+    let status = StatusCode::UNPROCESSABLE_ENTITY;
+    Err(Problem::new(status, "PLATFORM_API_ERROR", message))
+}
+
 /// Hands a wish over and waits for what comes of it.
 async fn wish(
     api: &Api,
@@ -424,13 +448,11 @@ async fn wish(
     wish: &Wish,
     failing: Failing,
 ) -> Result<Answered, Problem> {
-    if account.is_some_and(|account| account.needs_reconnect.is_some()) {
-        let message = "Telegram no longer accepts this session. Please sign in again.";
-        let status = StatusCode::UNPROCESSABLE_ENTITY;
-        return Err(Problem::new(status, "PLATFORM_API_ERROR", message));
+    if let Some(account) = account {
+        require_accepted(account)?;
     }
     let mut within = api.settings().api.oauth_callback_wait;
-    if matches!(wish, Wish::Sync { .. }) {
+    if matches!(wish, Wish::Sync {}) {
         within = within.min(SYNC_BEGINS_WITHIN);
     }
     let store = api.store();

@@ -39,6 +39,7 @@ async fn import(hub: &Hub, from: &TestDatabase) -> Report {
         timezone: "UTC",
         dry_run: false,
         kept_from: None,
+        telegram_sessions: false,
         owner_of_token: &|token| {
             let claims = hub_api::auth::verify_refresh(&hub.api.settings().auth, token);
             claims.ok().map(|claims| claims.user)

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
-use hub_domain::id::AccountId;
+use hub_domain::event::AccountNeedsReconnect;
+use hub_domain::id::{AccountId, Place, Shard};
 use hub_domain::platform::telegram_user::{Answered, DialogShown, MessageShown, Wish};
 use hub_domain::platform::{Connected, Platform};
 use hub_store::account::Owner;
@@ -263,16 +264,13 @@ async fn a_session_is_asked_and_only_its_owner_s() {
     let odd = hub.get(&ann, &format!("{path}/messages/bob")).await;
     says(&odd, 400, "The chat in the path must be a number");
 
-    for (route, message, anew) in [
-        ("sync", "Messages synced successfully", false),
-        ("reset", "Reset and synced successfully", true),
-    ] {
-        let route = format!("{path}/{route}");
-        let asked = hub.by(&ann, "POST", &route, None);
-        let (answer, (_, wish)) = tokio::join!(asked, work(&hub, &Answered::Syncing));
-        assert_eq!(answer.body, json!({ "success": true, "message": message }));
-        assert!(matches!(wish, Wish::Sync { from_beginning } if from_beginning == anew));
-    }
+    let sync = format!("{path}/sync");
+    let asked = hub.by(&ann, "POST", &sync, None);
+    let (answer, (of, wish)) = tokio::join!(asked, work(&hub, &Answered::Syncing));
+    let message = "Messages synced successfully";
+    assert_eq!(answer.body, json!({ "success": true, "message": message }));
+    assert_eq!(of, Some(account));
+    assert!(matches!(wish, Wish::Sync {}));
     let broken = Answered::Refused {
         message: "Telegram was not reached. Please try again.".to_owned(),
         retry_after_s: None,
@@ -289,6 +287,62 @@ async fn a_session_is_asked_and_only_its_owner_s() {
     let conversations = hub.get(&ann, "/api/conversations").await;
     let row = &conversations.body["conversations"][0];
     assert_eq!(row["platformConversationId"], "777");
+}
+
+/// The request is an event of the caller's; whoever fulfils it says under which key the look begins.
+#[tokio::test]
+async fn a_reset_is_written_down_and_answered_when_the_look_begins() {
+    let hub = Hub::start_with(&CREDENTIALS).await;
+    let ann = hub.person("ann").await;
+    let account = connected(&hub, &ann, "42", SESSION).await;
+    let owner = Owner {
+        user: ann.user,
+        account,
+    };
+    let path = format!("/api/telegram/{account}/reset");
+    let store = hub.store();
+    let worked = async {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let place = loop {
+            let found: Option<(i16, i64)> = sqlx::query_as(
+                "SELECT shard, position FROM events WHERE kind = 'ResetRequested' AND stream = $1",
+            )
+            .bind(account.0)
+            .fetch_optional(store.pool())
+            .await
+            .unwrap();
+            if let Some((shard, position)) = found {
+                let shard = Shard(shard);
+                break Place { shard, position };
+            }
+            assert!(Instant::now() < deadline, "nobody wants a reset");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        let (user, within) = (owner.user, Duration::from_secs(5));
+        let wish = Wish::Sync {};
+        let key = store.wish_of_telegram(user, Some(account), &wish, within);
+        store.tell_reset(place, key.await.unwrap()).await.unwrap();
+        work(&hub, &Answered::Syncing).await
+    };
+    let (answer, _) = tokio::join!(hub.by(&ann, "POST", &path, None), worked);
+    let message = "Reset and synced successfully";
+    assert_eq!(answer.body, json!({ "success": true, "message": message }));
+
+    let event = AccountNeedsReconnect {
+        user: ann.user,
+        account,
+        reason: "revoked".to_owned(),
+    };
+    hub.happen(ann.user, account, event).await;
+    let refused = hub.by(&ann, "POST", &path, None).await;
+    let error = "Telegram no longer accepts this session. Please sign in again.";
+    says(&refused, 422, error);
+    let asked: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM events WHERE kind = 'ResetRequested'")
+            .fetch_one(store.pool())
+            .await
+            .unwrap();
+    assert_eq!(asked, 1, "what cannot be fetched anew is not forgotten");
 }
 
 #[tokio::test]

@@ -6,6 +6,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::id::Epoch;
+
 /// The vocabulary shared by all platforms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub enum FactKind {
@@ -247,6 +249,12 @@ pub struct Fact {
     /// Everything else worth keeping, by name (referral, location, album, …).
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub detail: Map<String, Value>,
+    /// What counted of the account's history when this was told.
+    #[serde(skip_serializing_if = "Epoch::is_first")]
+    pub epoch: Epoch,
+    /// The hub asked for history in that epoch: what was told in an earlier one is told again.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub retold: bool,
     /// What makes this fact the same fact when the platform tells it again, unique together with
     /// kind, account and conversation. Never printed.
     #[serde(skip)]
@@ -285,6 +293,8 @@ impl Fact {
             action: None,
             client_ref: None,
             detail: Map::new(),
+            epoch: Epoch::FIRST,
+            retold: false,
             dedup: String::new(),
         }
     }

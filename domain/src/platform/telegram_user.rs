@@ -18,6 +18,7 @@ pub use read::facts;
 pub use wish::{Answered, DialogShown, MessageShown, Wish};
 
 use super::fact::ContentKind;
+use crate::id::Epoch;
 
 /// The version of the shape; also the field that tells it from a bot's update.
 pub const VERSION: u32 = 1;
@@ -35,17 +36,25 @@ pub struct Told {
     pub mtproto: u32,
     /// Telegram's id of the account's person.
     pub account: String,
+    /// What counted of the account's history when it was heard.
+    #[serde(default, skip_serializing_if = "Epoch::is_first")]
+    pub epoch: Epoch,
+    /// It was asked for, in that epoch, and did not come by itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub history: bool,
     /// What was heard, in order. Each is read on its own, so that one of a newer build stops none.
     pub items: Vec<Value>,
 }
 
 impl Told {
-    /// What this account heard.
+    /// What this account heard, in its first epoch.
     pub fn new(account: &str, items: &[Item]) -> Self {
         let plain = |item| serde_json::to_value(item).unwrap_or_default();
         Self {
             mtproto: VERSION,
             account: account.to_owned(),
+            epoch: Epoch::FIRST,
+            history: false,
             items: items.iter().map(plain).collect(),
         }
     }
@@ -173,8 +182,8 @@ impl Chat {
     pub fn thread(&self) -> String {
         match self.kind {
             ChatKind::User => self.id,
-            ChatKind::Chat => -self.id,
-            ChatKind::Channel => -(CHANNELS + self.id),
+            ChatKind::Chat => self.id.saturating_neg(),
+            ChatKind::Channel => CHANNELS.saturating_add(self.id).saturating_neg(),
         }
         .to_string()
     }

@@ -6,10 +6,10 @@ use serde_json::Value;
 use super::Table;
 use crate::envelope::Recorded;
 use crate::event::{
-    AccountConnected, AccountDisconnected, AccountNeedsReconnect, AccountPolled, Event, Sealed,
-    UserErased,
+    AccountConnected, AccountDisconnected, AccountForgotten, AccountNeedsReconnect, AccountPolled,
+    Event, Sealed, UserErased,
 };
-use crate::id::{AccountId, UserId};
+use crate::id::{AccountId, Epoch, UserId};
 use crate::platform::Platform;
 
 /// A connected account as the API answers it.
@@ -33,6 +33,8 @@ pub struct AccountRow {
     pub needs_reconnect: Option<String>,
     /// Where the next poll begins; `None` before the first.
     pub cursor: Option<Value>,
+    /// What counts of its history.
+    pub epoch: Epoch,
     /// First connected.
     pub created_at: DateTime<Utc>,
     /// Last changed.
@@ -48,11 +50,12 @@ pub struct Accounts {
 
 /// The kinds of events this projection cares about: for readers that want to pass the others
 /// without a look.
-pub const CONCERNS: [&str; 5] = [
+pub const CONCERNS: [&str; 6] = [
     "AccountConnected",
     "AccountDisconnected",
     "AccountNeedsReconnect",
     "AccountPolled",
+    "AccountForgotten",
     "UserErased",
 ];
 
@@ -62,6 +65,7 @@ enum Concern<'a> {
     Disconnected(&'a AccountDisconnected),
     NeedsReconnect(&'a AccountNeedsReconnect),
     Polled(&'a AccountPolled),
+    Forgotten(&'a AccountForgotten),
     Erased(&'a UserErased),
 }
 
@@ -81,6 +85,7 @@ pub fn needs(event: &Event) -> Option<Needs> {
         Concern::Disconnected(it) => Needs::Account(it.account),
         Concern::NeedsReconnect(it) => Needs::Account(it.account),
         Concern::Polled(it) => Needs::Account(it.account),
+        Concern::Forgotten(it) => Needs::Account(it.account),
         Concern::Erased(it) => Needs::AccountsOf(it.user),
     })
 }
@@ -91,11 +96,14 @@ fn concern(event: &Event) -> Option<Concern<'_>> {
         Event::AccountDisconnected(it) => Some(Concern::Disconnected(it)),
         Event::AccountNeedsReconnect(it) => Some(Concern::NeedsReconnect(it)),
         Event::AccountPolled(it) => Some(Concern::Polled(it)),
+        Event::AccountForgotten(it) => Some(Concern::Forgotten(it)),
         Event::UserErased(it) => Some(Concern::Erased(it)),
         Event::UserRegistered(_)
         | Event::SessionStarted(_)
         | Event::SessionRefreshed(_)
         | Event::SessionRevoked(_)
+        | Event::ResetRequested(_)
+        | Event::ConversationForgotten(_)
         | Event::ConnectFailed(_)
         | Event::AccountNoted(_)
         | Event::MessageReceived(_)
@@ -139,6 +147,7 @@ impl Accounts {
                     is_active: true,
                     needs_reconnect: None,
                     cursor: None,
+                    epoch: Epoch::FIRST,
                     created_at: recorded.happened_at(),
                     updated_at: at,
                 });
@@ -163,6 +172,12 @@ impl Accounts {
             Some(Concern::Polled(it)) => {
                 if let Some(row) = self.accounts.change(it.account) {
                     row.cursor = Some(it.cursor.clone());
+                    row.updated_at = at;
+                }
+            }
+            Some(Concern::Forgotten(it)) => {
+                if let Some(row) = self.accounts.change(it.account) {
+                    row.epoch = Epoch(recorded.place.position);
                     row.updated_at = at;
                 }
             }

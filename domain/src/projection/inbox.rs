@@ -6,7 +6,7 @@
 //! under its platform id is never added twice. Unread is the number of unread incoming messages,
 //! at every position.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -55,6 +55,9 @@ pub struct ConversationRow {
     pub delivered_until: Option<DateTime<Utc>>,
     /// The other side has read everything of ours up to here.
     pub seen_until: Option<DateTime<Utc>>,
+    /// It was forgotten and nothing was told of it since: nobody is shown it. The row stays, because
+    /// the inbox as of an earlier moment has it.
+    pub forgotten: bool,
     /// First event.
     pub created_at: DateTime<Utc>,
     /// Last change.
@@ -264,6 +267,8 @@ pub struct Touch {
     pub messages: Vec<MessageId>,
     /// Messages by their platform id.
     pub platform_ids: Vec<(ConversationId, String)>,
+    /// Conversations that are forgotten: of their messages those to be sent are needed.
+    pub forgotten: Vec<ConversationId>,
     /// Accounts that conversations may be born in; the totals of these and of the accounts of all
     /// conversations above.
     pub accounts: Vec<AccountId>,
@@ -303,6 +308,10 @@ impl Touch {
             Event::MessageImported(it) => self.platform_message(&it.message),
             Event::MessageRead(it) => self.own(it.conversation, it.message),
             Event::ConversationRead(it) => self.conversations.push(it.conversation),
+            Event::ConversationForgotten(it) => {
+                self.conversations.push(it.conversation);
+                self.forgotten.push(it.conversation);
+            }
             Event::ContactNamed(it) => self.conversations.push(it.conversation),
             Event::MediaStored(it) => self.own(it.conversation, it.message),
             Event::MediaUnavailable(it) => self.own(it.conversation, it.message),
@@ -315,6 +324,8 @@ impl Touch {
             | Event::AccountDisconnected(_)
             | Event::AccountNeedsReconnect(_)
             | Event::AccountPolled(_)
+            | Event::ResetRequested(_)
+            | Event::AccountForgotten(_)
             | Event::ConnectFailed(_)
             | Event::AccountNoted(_)
             | Event::MediaAnnounced(_)
@@ -353,6 +364,7 @@ pub struct Inbox {
     /// By account.
     pub totals: Table<AccountId, TotalRow>,
     by_platform_id: HashMap<(ConversationId, String), MessageId>,
+    forgotten: HashSet<ConversationId>,
 }
 
 impl Inbox {
@@ -361,8 +373,17 @@ impl Inbox {
         self.conversations.load(row.id, row);
     }
 
-    /// Puts a stored message.
+    /// Conversations that were forgotten: of their stored messages all go away but those that are
+    /// to be sent ([`State::is_pending`]).
+    pub fn forgotten(&self) -> impl Iterator<Item = ConversationId> {
+        self.forgotten.iter().copied()
+    }
+
+    /// Puts a stored message, unless it is of a conversation that was forgotten meanwhile.
     pub fn load_message(&mut self, row: MessageRow) {
+        if self.forgotten.contains(&row.conversation) {
+            return;
+        }
         if let Some(platform_id) = &row.platform_message_id {
             self.by_platform_id
                 .insert((row.conversation, platform_id.clone()), row.id);

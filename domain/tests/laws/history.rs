@@ -3,11 +3,11 @@
 use chrono::{DateTime, Utc};
 use hub_domain::envelope::{Meta, Recorded};
 use hub_domain::event::{
-    Attached, ContactNamed, ConversationImported, ConversationRead, Event, FailureClass, MediaLoss,
-    MediaStored, MediaUnavailable, MediaUploaded, MessageDeleted, MessageEdited, MessageImported,
-    MessageObserved, MessageQueued, MessageRead, MessageReceived, MessageSent, MessageType,
-    PlatformMessage, ReactionChanged, Receipt, ReceiptReceived, Sealed, SendAttempted, SendDelayed,
-    SendFailed, SendUncertain, Thread,
+    Attached, ContactNamed, ConversationForgotten, ConversationImported, ConversationRead, Event,
+    FailureClass, MediaLoss, MediaStored, MediaUnavailable, MediaUploaded, MessageDeleted,
+    MessageEdited, MessageImported, MessageObserved, MessageQueued, MessageRead, MessageReceived,
+    MessageSent, MessageType, PlatformMessage, ReactionChanged, Receipt, ReceiptReceived, Sealed,
+    SendAttempted, SendDelayed, SendFailed, SendUncertain, Thread,
 };
 use hub_domain::id::{
     AccountId, ConversationId, MessageId, Place, Shard, UserId, conversation_id, message_id,
@@ -265,6 +265,16 @@ fn imported(chat: u8, n: u8, is_read: bool) -> Event {
     .into()
 }
 
+/// The conversation is forgotten.
+pub fn forgotten(chat: u8) -> Event {
+    ConversationForgotten {
+        user: USER,
+        account: ACCOUNT,
+        conversation: conversation(chat),
+    }
+    .into()
+}
+
 /// What became of a medium of the nth message.
 fn filed(chat: u8, n: u8) -> impl Strategy<Value = Event> {
     let conversation = conversation(chat);
@@ -314,6 +324,7 @@ pub fn anything() -> impl Strategy<Value = Vec<Event>> {
             1 => Just(named(chat, n)),
             2 => any::<bool>().prop_map(move |is_read| imported(chat, n, is_read)),
             1 => filed(chat, n),
+            1 => Just(forgotten(chat)),
         ]
     });
     proptest::collection::vec(event, 1..80)

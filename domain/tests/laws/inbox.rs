@@ -2,11 +2,14 @@
 
 use hub_domain::event::{Event, ReceiptReceived, Sealed};
 use hub_domain::id::ConversationId;
-use hub_domain::projection::inbox::Touch;
+use hub_domain::projection::inbox::{State, Touch};
 use proptest::prelude::*;
 use proptest::sample::subsequence;
 
-use crate::history::{about, anything, at, conversation, deleted, edited, facts, recorded, told};
+use crate::history::{
+    about, anything, at, conversation, deleted, edited, facts, forgotten, own, queued, recorded,
+    sent, told,
+};
 use crate::rows::{Rows, touches};
 
 fn arrival_in(event: &Event) -> Option<ConversationId> {
@@ -109,7 +112,8 @@ proptest! {
                 prop_assert!(touches(&touch, row), "{:?} changed {row:?}", recorded.event);
             }
             for id in all.messages.removed() {
-                prop_assert!(touches(&touch, &rows.messages[&id]));
+                let row = &rows.messages[&id];
+                prop_assert!(touches(&touch, row) || touch.forgotten.contains(&row.conversation));
             }
             rows.fold(std::slice::from_ref(&recorded));
             let mut everything = rows.clone();
@@ -134,6 +138,41 @@ proptest! {
         }
     }
 
+    /// Whatever was before: nothing is left, and what is told from then on is all there is.
+    #[test]
+    fn what_is_told_after_forgetting_is_as_if_nothing_had_been_before(
+        before in facts(),
+        after in facts(),
+        forgotten_at in 1..9_usize,
+    ) {
+        let all = (0..3).map(forgotten);
+        let before: Vec<Event> = before.into_iter().chain(all).collect();
+        let mut rows = Rows::default();
+        let log = recorded(&[before.clone(), after.clone()].concat());
+        let (first, rest) = log.split_at(before.len());
+        for batch in first.chunks(forgotten_at) {
+            rows.fold(batch);
+            rows.check();
+        }
+        prop_assert!(rows.messages.is_empty());
+        prop_assert!(rows.conversations.values().all(|row| row.forgotten && row.unread == 0));
+        for batch in rest.chunks(forgotten_at) {
+            rows.fold(batch);
+            rows.check();
+        }
+        let fresh = Rows::of(&recorded(&after));
+        let again = rows.conversations.clone();
+        prop_assert_eq!(rows.without_order().messages, fresh.clone().without_order().messages);
+        for (id, row) in &fresh.conversations {
+            let again = &again[id];
+            prop_assert_eq!(
+                (again.unread, again.messages, again.last_message_at, &again.participant_name),
+                (row.unread, row.messages, row.last_message_at, &row.participant_name)
+            );
+            prop_assert!(!again.forgotten);
+        }
+    }
+
     #[test]
     fn the_same_batch_again_changes_nothing_but_our_own_times(
         events in proptest::collection::vec(about(0, 0), 1..20)
@@ -143,6 +182,29 @@ proptest! {
         let twice = Rows::of(&recorded(&twice));
         prop_assert_eq!(once.without_order(), twice.without_order());
     }
+}
+
+/// Of what the hub was asked to send somebody was promised an end, and it has one.
+#[test]
+fn what_is_to_be_sent_outlives_forgetting_and_goes_with_the_next() {
+    let (n, other) = (2, 5);
+    let mut events = vec![told(0, 0), queued(0, n), queued(0, other), sent(0, other)];
+    events.push(forgotten(0));
+    let rows = Rows::of(&recorded(&events));
+    rows.check();
+    let left: Vec<_> = rows
+        .messages
+        .values()
+        .map(|row| (row.id, row.state))
+        .collect();
+    assert_eq!(left, [(own(0, n), State::Queued)]);
+    let row = &rows.conversations[&conversation(0)];
+    assert_eq!((row.forgotten, row.messages, row.unread), (false, 1, 0));
+    // Late words about what is gone bring nothing back.
+    events.extend([sent(0, n), forgotten(0), sent(0, n), sent(0, other)]);
+    let rows = Rows::of(&recorded(&events));
+    rows.check();
+    assert!(rows.messages.is_empty() && rows.conversations[&conversation(0)].forgotten);
 }
 
 /// The scenario behind the law: an edit that was overtaken by the deletion must not bring the text

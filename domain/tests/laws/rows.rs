@@ -82,6 +82,11 @@ impl Rows {
         for id in inbox.messages.removed() {
             self.messages.remove(&id);
         }
+        for conversation in inbox.forgotten() {
+            let stays =
+                |row: &MessageRow| row.conversation != conversation || row.state.is_pending();
+            self.messages.retain(|_, row| stays(row));
+        }
         for row in inbox.conversations.changed() {
             self.conversations.insert(row.id, row.clone());
         }
@@ -116,11 +121,15 @@ impl Rows {
             let listed = self.messages.values().filter(of);
             let listed = listed.filter(|it| it.is_listed()).count();
             assert_eq!(row.messages, listed as i32, "messages of {row:?}");
+            assert!(
+                !row.forgotten || listed == 0,
+                "shown and forgotten: {row:?}"
+            );
         }
         let mut totals: BTreeMap<AccountId, (i64, i64)> = BTreeMap::new();
         for row in self.conversations.values() {
             let total = totals.entry(row.account).or_default();
-            total.0 += 1;
+            total.0 += i64::from(!row.forgotten);
             total.1 += i64::from(row.unread);
         }
         let kept = self.totals.values();
@@ -145,5 +154,6 @@ pub fn touches(touch: &Touch, row: &MessageRow) -> bool {
             .iter()
             .any(|it| it.0 == row.conversation && it.1 == *id)
     });
-    touch.messages.contains(&row.id) || by_platform_id
+    let is_to_be_sent = touch.forgotten.contains(&row.conversation) && row.state.is_pending();
+    touch.messages.contains(&row.id) || by_platform_id || is_to_be_sent
 }

@@ -82,6 +82,11 @@ pub fn changes(recorded: &Recorded) -> Option<Change> {
             let what = vec![What::UnreadCounts, What::Conversation];
             within(it.user, it.conversation, what)
         }
+        // Where something is still to be sent, it is shown with that.
+        Event::ConversationForgotten(it) => {
+            let what = vec![What::UnreadCounts, What::Conversation];
+            within(it.user, it.conversation, what)
+        }
         Event::AccountDisconnected(it) => about(it.user, None, vec![What::UnreadCounts]),
         Event::AccountNeedsReconnect(it) => {
             let text = "An account must be connected again";
@@ -95,6 +100,8 @@ pub fn changes(recorded: &Recorded) -> Option<Change> {
         | Event::SessionRevoked(_)
         | Event::AccountConnected(_)
         | Event::AccountPolled(_)
+        | Event::ResetRequested(_)
+        | Event::AccountForgotten(_)
         | Event::ConnectFailed(_)
         | Event::AccountNoted(_)
         // Told with the conversation's next change: the name follows the first message so closely

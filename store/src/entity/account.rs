@@ -23,6 +23,7 @@ pub struct Model {
     pub route: String,
     pub is_active: bool,
     pub needs_reconnect: Option<String>,
+    pub epoch: i64,
     pub created_at: DateTimeUtc,
     pub updated_at: DateTimeUtc,
 }

@@ -29,6 +29,7 @@ pub struct Model {
     pub read_through: i64,
     pub delivered_until: Option<DateTimeUtc>,
     pub seen_until: Option<DateTimeUtc>,
+    pub forgotten: bool,
     pub created_at: DateTimeUtc,
     pub updated_at: DateTimeUtc,
 }

@@ -14,6 +14,7 @@ use hub_domain::event::{
 use hub_domain::id::{AccountId, ConversationId, Key, UserId, account_id};
 use hub_domain::imported::{Kind, is_phone_session, kind, route};
 use hub_domain::platform::Platform;
+use hub_domain::projection::accounts::{AccountRow as Account, Accounts};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -26,13 +27,17 @@ use crate::Store;
 use crate::account::Owner;
 use crate::aliases::Alias;
 use crate::error::Result;
+use crate::read;
 use crate::vault::DataKey;
 
 const COOKIES: &str = "facebook_cookie: a browser's cookies are not taken over";
 pub(super) const UNKNOWN: &str =
     "of a platform nobody knows here: kept in the log, shown to nobody";
 const RENAMED: &str = "known here already: goes on under the id it has here";
-const BY_PHONE: &str = "Telegram by phone: to be connected again";
+const BY_PHONE: &str = "Telegram by phone: to be signed in again";
+const SESSION: &str = "Telegram by phone: goes on with its session";
+/// What its owner is told. Who signs in again finds the account as it was.
+const SIGN_IN: &str = "It was signed in by phone on the earlier server. Please sign in again.";
 const NO_TOKEN: &str = "without a token that can be read: to be connected again";
 
 /// An account with what the hub will do with it.
@@ -125,6 +130,7 @@ impl Import<'_> {
                     .execute(&mut *tx)
                     .await?;
                 tx.commit().await?;
+                self.resume(owner, platform, row).await?;
             }
         }
         let tallies = self.source.tallies(row.id).await?;
@@ -186,8 +192,11 @@ impl Import<'_> {
             let reason = "Its token could not be taken over";
             events.push(again(NO_TOKEN, reason).into());
         } else if is_phone_session(platform, &access) {
-            let reason = "It was signed in by phone, and this hub talks through its bot";
-            events.push(again(BY_PHONE, reason).into());
+            if self.options.telegram_sessions {
+                table.note(SESSION);
+            } else {
+                events.push(again(BY_PHONE, SIGN_IN).into());
+            }
         }
         Connecting {
             owner,
@@ -204,6 +213,44 @@ impl Import<'_> {
             key,
             at: row.created_at,
         }
+    }
+
+    /// An account whose session was left alone by an import before goes on with it, unless somebody
+    /// has done something about it since.
+    async fn resume(&mut self, owner: Owner, platform: Platform, row: &AccountRow) -> Result<()> {
+        let (access, form) = self.key.read(&row.access_token);
+        let is_session = form != Form::Unopened && is_phone_session(platform, &access);
+        if !self.options.telegram_sessions || !row.is_active || !is_session {
+            return Ok(());
+        }
+        let store = self.store;
+        let shard = store.sharding().of_user(owner.user);
+        // By the log: the read model may be behind, and nobody may be folding it.
+        let head = read::head(store.pool(), shard).await?;
+        let stream = [owner.account.into()];
+        let told = read::streams(store.pool(), shard, &stream, (0, i64::MAX), head).await?;
+        let mut accounts = Accounts::default();
+        told.iter().for_each(|it| accounts.fold(it));
+        let account = accounts.accounts.get(owner.account);
+        let waits = |it: &&Account| it.is_active && it.needs_reconnect.as_deref() == Some(SIGN_IN);
+        let Some(account) = account.filter(waits) else {
+            return Ok(());
+        };
+        let event = AccountConnected {
+            user: owner.user,
+            account: owner.account,
+            platform,
+            platform_user_id: account.platform_user_id.clone(),
+            username: account.username.clone(),
+            route: account.route.clone(),
+        };
+        let version = told.last().map_or(0, |it| it.version);
+        let append = Append::one(shard, owner.account, event)
+            .expecting(Version::Version(version))
+            .once(Key::of(&[b"imported session", owner.account.0.as_bytes()]));
+        store.append(append).await?;
+        self.report.connected_accounts.note(SESSION);
+        Ok(())
     }
 
     /// The conversations of an account that clients will see.

@@ -53,7 +53,7 @@ impl Expected {
 }
 
 /// Folds what is not folded yet, then compares. A conversation that has gone on since, by its
-/// stream, must have at least what was imported.
+/// stream, must have at least what was imported, unless its account was reset.
 pub(super) async fn compare(
     store: &Store,
     expected: &[Expected],
@@ -80,24 +80,29 @@ async fn part_of(
     comparison: &mut Comparison,
 ) -> Result<()> {
     let ids: Vec<Uuid> = expected.iter().map(|it| it.conversation).collect();
-    let rows: Vec<(Uuid, i32, i32, Option<DateTime<Utc>>)> = sqlx::query_as(
-        "SELECT id, messages, unread, last_message_at FROM read.conversations \
-         WHERE shard = $1 AND id = ANY ($2) AND generation = (SELECT live FROM generations \
+    type Row = (Uuid, i32, i32, Option<DateTime<Utc>>, bool);
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT c.id, c.messages, c.unread, c.last_message_at, EXISTS (SELECT \
+             FROM read.accounts a WHERE a.shard = $1 AND a.id = c.account_id AND a.epoch > 0 \
+             AND a.generation = (SELECT live FROM generations \
+                 WHERE shard = $1 AND projection = 'accounts')) \
+         FROM read.conversations c \
+         WHERE c.shard = $1 AND c.id = ANY ($2) AND c.generation = (SELECT live FROM generations \
              WHERE shard = $1 AND projection = 'inbox')",
     )
     .bind(shard.0)
     .bind(&ids)
     .fetch_all(store.pool())
     .await?;
-    let found: HashMap<Uuid, Numbers> = rows
+    let found: HashMap<Uuid, (Numbers, bool)> = rows
         .into_iter()
-        .map(|(id, messages, unread, last_message_at)| {
+        .map(|(id, messages, unread, last_message_at, was_reset)| {
             let numbers = Numbers {
                 messages: messages.into(),
                 unread: unread.into(),
                 last_message_at,
             };
-            (id, numbers)
+            (id, (numbers, was_reset))
         })
         .collect();
     let versions: Vec<(Uuid, i64)> = sqlx::query_as(
@@ -115,8 +120,10 @@ async fn part_of(
         comparison.conversations += 1;
         comparison.messages += source.messages.unsigned_abs();
         match hub {
-            Some(hub) if hub == source => comparison.equal += 1,
-            Some(hub)
+            Some((hub, _)) if hub == source => comparison.equal += 1,
+            // Its owner wanted it forgotten and has what the platform still had.
+            Some((_, true)) if version > it.events => comparison.gone_on += 1,
+            Some((hub, _))
                 if version > it.events
                     && hub.messages >= source.messages
                     && hub.last_message_at >= source.last_message_at =>
@@ -126,7 +133,7 @@ async fn part_of(
             hub => comparison.differs(Difference {
                 conversation: it.conversation,
                 source,
-                hub,
+                hub: hub.map(|(hub, _)| hub),
             }),
         }
     }

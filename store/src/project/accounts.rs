@@ -2,7 +2,7 @@
 
 use hub_domain::envelope::Recorded;
 use hub_domain::event::Sealed;
-use hub_domain::id::{AccountId, Shard, UserId};
+use hub_domain::id::{AccountId, Epoch, Shard, UserId};
 use hub_domain::projection::accounts::{AccountRow, Accounts, Needs, needs};
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
@@ -60,7 +60,7 @@ async fn load(
 ) -> Result<Accounts> {
     let rows = sqlx::query(
         "SELECT id, user_id, platform, platform_user_id, username, route, is_active, \
-         needs_reconnect, poll_cursor, created_at, updated_at FROM read.accounts \
+         needs_reconnect, poll_cursor, epoch, created_at, updated_at FROM read.accounts \
          WHERE shard = $1 AND generation = $2 AND id = ANY ($3)",
     )
     .bind(shard.0)
@@ -90,8 +90,9 @@ async fn load(
                     .map(|text| serde_json::from_str(&text))
                     .transpose()
                     .map_err(|error| Error::Statement(sqlx::Error::Decode(Box::new(error))))?,
-                created_at: row.try_get(9)?,
-                updated_at: row.try_get(10)?,
+                epoch: Epoch(row.try_get(9)?),
+                created_at: row.try_get(10)?,
+                updated_at: row.try_get(11)?,
             },
         );
     }
@@ -140,6 +141,7 @@ async fn write(
                 .map(|row| row.cursor.as_ref().map(ToString::to_string))
                 .collect::<Vec<_>>(),
         )
+        .bind(rows.iter().map(|row| row.epoch.0).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.created_at).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.updated_at).collect::<Vec<_>>())
         .execute(connection)

@@ -80,6 +80,7 @@ impl Stretch {
         self.load_conversations(connection, generation, touches)
             .await?;
         self.load_totals(connection, generation, touches).await?;
+        self.load_unsent(connection, generation, touches).await?;
         self.load_messages(connection, generation, touches).await
     }
 
@@ -161,6 +162,30 @@ impl Stretch {
         Ok(())
     }
 
+    /// What is to be sent of conversations that are forgotten: it stays.
+    async fn load_unsent(
+        &mut self,
+        connection: &mut PgConnection,
+        generation: i16,
+        touches: &[(Shard, Touch)],
+    ) -> Result<()> {
+        let forgotten = touches.iter().flat_map(|(shard, touch)| {
+            let ids = touch.forgotten.iter();
+            ids.map(|id| (shard.0, id.0))
+        });
+        let (shards, ids): (Vec<i16>, Vec<Uuid>) = forgotten.unzip();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let rows = sqlx::query(include_str!("../../sql/load_unsent.sql"))
+            .bind(generation)
+            .bind(shards)
+            .bind(ids)
+            .fetch_all(connection)
+            .await?;
+        self.put_messages(rows)
+    }
+
     async fn load_messages(
         &mut self,
         connection: &mut PgConnection,
@@ -192,6 +217,10 @@ impl Stretch {
             .bind(names)
             .fetch_all(connection)
             .await?;
+        self.put_messages(rows)
+    }
+
+    fn put_messages(&mut self, rows: Vec<PgRow>) -> Result<()> {
         for row in rows {
             let model = self.model_of(&row)?;
             let row = message(&row)?;
@@ -225,6 +254,8 @@ impl Stretch {
     pub(super) async fn write(&self, connection: &mut PgConnection, generation: i16) -> Result<()> {
         let removed = self.rows(|model| model.messages.removed());
         remove(connection, generation, &removed).await?;
+        let forgotten = self.rows(|model| model.forgotten());
+        forget(connection, generation, &forgotten).await?;
         let conversations = self.rows(|model| model.conversations.changed());
         for part in conversations.chunks(ROWS_AT_ONCE) {
             write_conversations(connection, generation, part).await?;
@@ -288,6 +319,7 @@ fn conversation(row: &PgRow) -> Result<ConversationRow> {
         read_through: row.try_get("read_through")?,
         delivered_until: row.try_get("delivered_until")?,
         seen_until: row.try_get("seen_until")?,
+        forgotten: row.try_get("forgotten")?,
         created_at: row.try_get("created_at")?,
         updated_at: row.try_get("updated_at")?,
     })
@@ -339,6 +371,29 @@ async fn remove(
     sqlx::query(
         "DELETE FROM read.messages m USING unnest($2::smallint[], $3::uuid[]) AS w (shard, id) \
          WHERE m.shard = w.shard AND m.generation = $1 AND m.id = w.id",
+    )
+    .bind(generation)
+    .bind(shards(rows))
+    .bind(rows.iter().map(|(_, id)| id.0).collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Removes the messages of forgotten conversations. Those that are to be sent were loaded before
+/// and are removed or written as the fold left them.
+async fn forget(
+    connection: &mut PgConnection,
+    generation: i16,
+    rows: &[(Shard, ConversationId)],
+) -> Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "DELETE FROM read.messages m USING unnest($2::smallint[], $3::uuid[]) AS w (shard, id) \
+         WHERE m.shard = w.shard AND m.generation = $1 AND m.conversation_id = w.id \
+         AND m.state NOT IN ('queued', 'sending', 'delayed')",
     )
     .bind(generation)
     .bind(shards(rows))
@@ -407,6 +462,11 @@ async fn write_conversations(
         .bind(
             rows.iter()
                 .map(|(_, row)| row.seen_until)
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            rows.iter()
+                .map(|(_, row)| row.forgotten)
                 .collect::<Vec<_>>(),
         )
         .bind(

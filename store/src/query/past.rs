@@ -66,7 +66,7 @@ pub enum PastThread {
     Was(Box<conversation::Model>, Vec<message::Model>),
     /// It is the user's, and began later.
     NotYet,
-    /// There is no such conversation of the user, or its account was not active.
+    /// There is no such conversation of the user, it was forgotten, or its account was not active.
     Unknown,
 }
 
@@ -103,7 +103,8 @@ impl Store {
         }
         let still = query
             .clone()
-            .filter(conversation::Column::UpdatedAt.lte(time));
+            .filter(conversation::Column::UpdatedAt.lte(time))
+            .filter(conversation::Column::Forgotten.eq(false));
         // One snapshot, or a conversation that changes meanwhile would be in neither part.
         let orm = self.orm().clone();
         let begun = tokio::spawn(async move {
@@ -186,6 +187,9 @@ impl Store {
         let Some(row) = inbox.conversations.get(conversation) else {
             return Ok(PastThread::NotYet);
         };
+        if row.forgotten {
+            return Ok(PastThread::Unknown);
+        }
         let listed = inbox.messages.all().filter(|row| row.is_listed());
         let mut messages = listed
             .map(|row| rows::message(moment.shard, row))
@@ -257,7 +261,7 @@ impl Store {
             // One model for each group: the messages are dropped as soon as they are folded.
             let mut inbox = Inbox::default();
             self.fold(moment, &group, |it| inbox.fold(it)).await?;
-            let rows = inbox.conversations.all();
+            let rows = inbox.conversations.all().filter(|row| !row.forgotten);
             found.extend(rows.map(|row| rows::conversation(moment.shard, row)));
         }
         Ok(found)

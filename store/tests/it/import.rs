@@ -122,6 +122,7 @@ impl Source {
             timezone: "UTC",
             dry_run: false,
             kept_from: None,
+            telegram_sessions: false,
             owner_of_token: &|token| (token == "live").then(|| user(1)),
             progress: &|_| {},
         };

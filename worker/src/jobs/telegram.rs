@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono::Utc;
 use hub_domain::envelope::{Append, Meta};
 use hub_domain::event::AccountConnected;
-use hub_domain::id::{AccountId, Key, UserId, account_id};
+use hub_domain::id::{AccountId, Key, UserId};
 use hub_domain::platform::telegram_user::{
     Answered, Chat, ChatKind, DialogShown, MessageShown, Wish,
 };
@@ -159,7 +159,8 @@ impl Telegram {
         let (store, user) = (self.context.store(), wished.user);
         let username = me.username.unwrap_or_else(|| phone.to_owned());
         let id = me.id.to_string();
-        let account = account_id(user, Platform::Telegram, &id);
+        // An imported one keeps the id it had.
+        let account = store.account_named(user, Platform::Telegram, &id).await?;
         let owner = Owner { user, account };
         let connected = Connected {
             platform_user_id: id.clone(),
@@ -322,9 +323,7 @@ impl Queue for Telegram {
                 Some(chat) => self.of_session(account, Ask::Messages(chat, limit)).await,
                 None => no("Telegram does not know this chat.", true),
             },
-            (Wish::Sync { from_beginning }, Some(account)) => {
-                self.of_session(account, Ask::Sync { from_beginning }).await
-            }
+            (Wish::Sync {}, Some(account)) => self.of_session(account, Ask::Sync).await,
             (_, None) => no("This needs an account.", true),
         };
         store.answer_wish(&wished, &answered).await?;

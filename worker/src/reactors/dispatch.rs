@@ -16,7 +16,9 @@ use hub_store::signal::Topic;
 use hub_store::{Connection, Result, Store};
 
 use crate::Context;
-use crate::jobs::{contact, disconnect, erase, media, poll, send, subscribe, uploads, withdrawn};
+use crate::jobs::{
+    contact, disconnect, erase, media, poll, reset, send, subscribe, uploads, withdrawn,
+};
 use crate::reactor::Reactor;
 
 pub(crate) const NAME: Name = Name {
@@ -50,6 +52,7 @@ fn job(shard: Shard, recorded: &Recorded) -> Option<NewJob> {
         Event::MediaAnnounced(it) => Some(media::job(shard, it)),
         Event::MessageDeleted(it) => Some(withdrawn::job(shard, it, recorded.recorded_at)),
         Event::MediaUploaded(it) => Some(uploads::job(shard, it)),
+        Event::ResetRequested(it) => Some(reset::job(recorded.place, it)),
         Event::UserErased(it) => Some(erase::job(recorded.place, it)),
         Event::UserRegistered(_)
         | Event::SessionStarted(_)
@@ -57,6 +60,8 @@ fn job(shard: Shard, recorded: &Recorded) -> Option<NewJob> {
         | Event::SessionRevoked(_)
         | Event::AccountNeedsReconnect(_)
         | Event::AccountPolled(_)
+        | Event::ConversationForgotten(_)
+        | Event::AccountForgotten(_)
         | Event::ConnectFailed(_)
         | Event::AccountNoted(_)
         | Event::MessageReceived(_)
@@ -129,13 +134,14 @@ pub(crate) struct Enqueue {
 }
 
 /// The kinds of events that ask for a job.
-const CONCERNS: [&str; 7] = [
+const CONCERNS: [&str; 8] = [
     "MessageQueued",
     "AccountConnected",
     "MediaAnnounced",
     "MessageDeleted",
     "MediaUploaded",
     "AccountDisconnected",
+    "ResetRequested",
     "UserErased",
 ];
 

@@ -13,7 +13,7 @@ use chrono::Utc;
 use hub_domain::command::{Command, NewCommand};
 use hub_domain::envelope::Append;
 use hub_domain::event::AccountNeedsReconnect;
-use hub_domain::id::{Key, conversation_id};
+use hub_domain::id::{Epoch, Key};
 use hub_domain::platform::Platform;
 use hub_domain::platform::telegram_user::{Chat, Item, Message, Told};
 use hub_store::account::Owner;
@@ -57,11 +57,8 @@ pub enum Ask {
     Messages(Chat, usize),
     /// To send a text under this number.
     Send(Chat, String, i64),
-    /// A look at everything.
-    Sync {
-        /// Also where nothing seems to have happened.
-        from_beginning: bool,
-    },
+    /// A look at everything that changed, and in a new epoch of the account at everything.
+    Sync,
     /// The end of the session.
     LogOut,
 }
@@ -117,6 +114,8 @@ struct Backlog {
     dialogs: VecDeque<Dialog>,
     /// Newest message, read up to, read by them up to: nothing changed where these did not.
     known: HashMap<Thread, (i64, i64, i64)>,
+    /// What counts of the account's history. In a new one nothing is known.
+    epoch: Epoch,
     due: Option<Instant>,
 }
 
@@ -157,6 +156,7 @@ impl Hold {
                     Ok(opened) => {
                         open = Some(opened);
                         pause = Duration::from_secs(1);
+                        self.read_epoch(&mut backlog).await?;
                         backlog.due = Some(Instant::now());
                     }
                     Err(Failure::Revoked { reason }) => return self.revoked(reason).await,
@@ -192,7 +192,7 @@ impl Hold {
                 Next::Heard(Err(failure)) => Some(failure),
                 Next::Heard(Ok(items)) => {
                     if let Some(open) = &open {
-                        self.record(&open.me, items).await?;
+                        self.record(&open.me, items, (backlog.epoch, false)).await?;
                         open.connection.kept().await;
                     }
                     None
@@ -293,8 +293,14 @@ impl Hold {
         Ok(Ended::Dead)
     }
 
-    /// Writes down what was heard, as raw input of the account.
-    async fn record(&self, me: &Me, items: Vec<Item>) -> Result<()> {
+    /// Writes down what was heard, as raw input of the account: in which epoch, and whether it was
+    /// asked for.
+    async fn record(
+        &self,
+        me: &Me,
+        items: Vec<Item>,
+        (epoch, history): (Epoch, bool),
+    ) -> Result<()> {
         let mut kept = Vec::with_capacity(items.len());
         for item in items {
             match item {
@@ -305,7 +311,9 @@ impl Hold {
                     max_id,
                     until_ms,
                 } => {
-                    let conversation = conversation_id(self.owner.account, &chat.thread());
+                    let thread = chat.thread();
+                    let conversation = self.store().conversation_named(self.owner, &thread);
+                    let conversation = conversation.await?;
                     let id = max_id.to_string();
                     let written = self.store().written_at(self.owner.user, conversation, &id);
                     let written = written.await?.map(|at| at.timestamp_millis());
@@ -322,7 +330,11 @@ impl Hold {
         let routes = vec![me.id.to_string()];
         let platform = Platform::Telegram;
         for items in kept.chunks(ITEMS_MAX) {
-            let told = Told::new(&routes[0], items);
+            let told = Told {
+                epoch,
+                history,
+                ..Told::new(&routes[0], items)
+            };
             let raw = serde_json::to_vec(&told)
                 .map_err(|_| hub_store::Error::Sealed("what was told is plain data"))?;
             let sealed_at = Utc::now();
@@ -366,7 +378,8 @@ impl Hold {
                 let history = bounded(open.connection.history(&dialog.chat, HISTORY_MAX)).await;
                 match history {
                     Ok(messages) => {
-                        self.record(&open.me, items_of(&dialog, messages)).await?;
+                        let items = items_of(&dialog, messages);
+                        self.record(&open.me, items, (backlog.epoch, true)).await?;
                         let seen = (dialog.top, dialog.read_in, dialog.read_out);
                         backlog.known.insert(dialog.chat.thread(), seen);
                         None
@@ -389,7 +402,20 @@ impl Hold {
         Ok(failed)
     }
 
+    /// What the account has forgotten is neither known nor on its way any more.
+    async fn read_epoch(&self, backlog: &mut Backlog) -> Result<()> {
+        let row = self.store().account(self.owner.user, self.owner.account);
+        let epoch = row.await?.map_or(backlog.epoch, |row| Epoch(row.epoch));
+        if epoch != backlog.epoch {
+            backlog.epoch = epoch;
+            backlog.known.clear();
+            backlog.dialogs.clear();
+        }
+        Ok(())
+    }
+
     async fn begin_look(&self, open: &Open, backlog: &mut Backlog) -> Result<Option<Failure>> {
+        self.read_epoch(backlog).await?;
         match bounded(open.connection.dialogs(DIALOGS_MAX)).await {
             Ok(dialogs) => {
                 let changed = dialogs.into_iter().filter(|it| {
@@ -416,11 +442,8 @@ impl Hold {
             Ask::Send(chat, text, random_id) => send(&**connection, &chat, &text, random_id)
                 .await
                 .map(Got::Sent),
-            Ask::Sync { from_beginning } => {
-                if from_beginning {
-                    backlog.known.clear();
-                    backlog.dialogs.clear();
-                }
+            Ask::Sync => {
+                self.read_epoch(backlog).await?;
                 let failed = if backlog.dialogs.is_empty() {
                     self.begin_look(open, backlog).await?
                 } else {

@@ -47,14 +47,19 @@ impl Played {
         let malformed = || Failure::Revoked {
             reason: "the stored session is not one of the played Telegram".to_owned(),
         };
+        let named = |key| State {
+            mtproto: 1,
+            key,
+            seen: 0,
+            told: 0,
+        };
         let state = match session {
-            Some(text) => serde_json::from_str(text).map_err(|_| malformed())?,
-            None => State {
-                mtproto: 1,
-                key: uuid::Uuid::new_v4().simple().to_string(),
-                seen: 0,
-                told: 0,
-            },
+            Some(text) if text.starts_with('{') => {
+                serde_json::from_str(text).map_err(|_| malformed())?
+            }
+            // A session string of an earlier installation: nothing but the key.
+            Some(text) => named(text.to_owned()),
+            None => named(uuid::Uuid::new_v4().simple().to_string()),
         };
         Ok(Self {
             base: base.to_owned(),

@@ -17,6 +17,11 @@ pub fn facts(body: &Value) -> Option<Result<Vec<Fact>, Unreadable>> {
     let told = Told::deserialize_from(body);
     Some(told.map(|told| {
         let facts = told.items.iter().flat_map(|raw| told.facts_of(raw));
+        let facts = facts.map(|fact| Fact {
+            epoch: told.epoch,
+            retold: told.history && !told.epoch.is_first(),
+            ..fact
+        });
         wire::distinct(facts.collect())
     }))
 }

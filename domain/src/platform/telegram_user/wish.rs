@@ -37,10 +37,7 @@ pub enum Wish {
         limit: usize,
     },
     /// Everything that is new, dialog by dialog.
-    Sync {
-        /// Also where nothing seems to have happened.
-        from_beginning: bool,
-    },
+    Sync {},
 }
 
 /// What came of a wish.

@@ -48,7 +48,7 @@ impl Inbox {
             .filter(|id| self.messages.get(**id).is_some_and(MessageRow::is_listed))
             .count();
         Counted {
-            exists: row.is_some(),
+            exists: row.is_some_and(|row| !row.forgotten),
             unread: row.map_or(0, |row| row.unread),
             listed: i32::try_from(listed).unwrap_or(i32::MAX),
         }

@@ -108,6 +108,7 @@ impl Inbox {
                     row.updated_at = at;
                 }
             }
+            Event::ConversationForgotten(it) => self.forget(it.conversation, at),
             Event::ContactNamed(it) => {
                 // A name that came with a message is newer than one that was asked for.
                 if let Some(row) = self.conversations.change(it.conversation)
@@ -148,11 +149,48 @@ impl Inbox {
             | Event::AccountDisconnected(_)
             | Event::AccountNeedsReconnect(_)
             | Event::AccountPolled(_)
+            | Event::ResetRequested(_)
+            | Event::AccountForgotten(_)
             | Event::ConnectFailed(_)
             | Event::AccountNoted(_)
             | Event::MediaAnnounced(_)
             | Event::MediaUploaded(_)
             | Event::ConversationNoted(_) => {}
+        }
+    }
+
+    /// Takes a conversation's messages away, but for those that are to be sent, of which somebody was
+    /// promised an end: while there are any, the conversation is shown with them.
+    fn forget(&mut self, conversation: ConversationId, at: DateTime<Utc>) {
+        let of_it = self.messages.all();
+        let of_it = of_it.filter(|row| row.conversation == conversation);
+        let (kept, gone): (Vec<_>, Vec<_>) = of_it.partition(|row| row.state.is_pending());
+        let newest = kept.iter().filter_map(|row| row.sent_at).max();
+        let listed = kept.iter().filter(|row| row.is_listed()).count();
+        let is_gone = kept.is_empty();
+        let gone: Vec<MessageId> = gone.into_iter().map(|row| row.id).collect();
+        for id in gone {
+            if let Some(row) = self.messages.remove(id)
+                && let Some(platform_id) = row.platform_message_id
+            {
+                self.by_platform_id.remove(&(conversation, platform_id));
+            }
+        }
+        self.forgotten.insert(conversation);
+        let Some(row) = self.conversations.change(conversation) else {
+            return;
+        };
+        row.messages = i32::try_from(listed).unwrap_or(i32::MAX);
+        row.last_message_at = newest;
+        row.unread = 0;
+        row.delivered_until = None;
+        row.seen_until = None;
+        row.forgotten = is_gone;
+        row.updated_at = at;
+        if is_gone {
+            row.participant_id = None;
+            row.participant_name = None;
+            row.named_at = None;
         }
     }
 
@@ -178,8 +216,10 @@ impl Inbox {
         }
     }
 
+    /// The conversation's row, for something that is shown in it.
     fn conversation(&mut self, at: &Thread, recorded: &Recorded) -> &mut ConversationRow {
-        self.conversations
+        let row = self
+            .conversations
             .change_or(at.conversation, || ConversationRow {
                 id: at.conversation,
                 user: at.user,
@@ -195,9 +235,12 @@ impl Inbox {
                 read_through: 0,
                 delivered_until: None,
                 seen_until: None,
+                forgotten: false,
                 created_at: recorded.happened_at(),
                 updated_at: recorded.recorded_at,
-            })
+            });
+        row.forgotten = false;
+        row
     }
 
     pub(super) fn find(

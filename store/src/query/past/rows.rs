@@ -24,6 +24,7 @@ pub(super) fn account(shard: Shard, row: &AccountRow) -> account::Model {
         route: row.route.clone(),
         is_active: row.is_active,
         needs_reconnect: row.needs_reconnect.clone(),
+        epoch: row.epoch.0,
         created_at: stored(row.created_at),
         updated_at: stored(row.updated_at),
     }
@@ -47,6 +48,7 @@ pub(super) fn conversation(shard: Shard, row: &ConversationRow) -> conversation:
         read_through: row.read_through,
         delivered_until: row.delivered_until.map(stored),
         seen_until: row.seen_until.map(stored),
+        forgotten: row.forgotten,
         created_at: stored(row.created_at),
         updated_at: stored(row.updated_at),
     }

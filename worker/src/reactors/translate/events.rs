@@ -8,7 +8,7 @@ use hub_domain::event::{
     MessageSent, MessageType, PlatformMessage, ReactionChanged, Receipt, ReceiptReceived,
     SendFailed, Thread,
 };
-use hub_domain::id::{ConversationId, Key, MessageId, Shard, StreamId, message_id, message_key};
+use hub_domain::id::{ConversationId, Key, MessageId, Shard, StreamId, message_key};
 use hub_domain::platform::Platform;
 use hub_domain::platform::fact::{ContentKind, Fact, FactKind};
 use hub_store::account::Owner;
@@ -64,7 +64,8 @@ impl Translation<'_> {
             .into_iter()
             .map(|(event, key)| {
                 let announced = announced(&event);
-                let mut append = Append::one(self.shard, conversation, event).once(key);
+                let mut append = Append::one(self.shard, conversation, event);
+                append.keys = keys(fact, key);
                 append.events.extend(announced);
                 append
             })
@@ -194,7 +195,7 @@ impl Translation<'_> {
             detail.insert("content".to_owned(), json!(content));
         }
         Some(PlatformMessage {
-            message: message_id(at.conversation, &platform_message_id),
+            message: (fact.epoch).message_id(at.conversation, &platform_message_id),
             platform_message_id,
             sender_id: fact.sender.clone().unwrap_or_else(|| at.thread.clone()),
             sender_name: name(&fact.sender_name),
@@ -259,7 +260,7 @@ impl Translation<'_> {
             Some(id) => MessageRead {
                 user,
                 conversation,
-                message: message_id(conversation, id),
+                message: fact.epoch.message_id(conversation, id),
             }
             .into(),
             None => ConversationRead { user, conversation }.into(),
@@ -319,6 +320,18 @@ impl Translation<'_> {
 
     fn seal_json(&self, value: &Value) -> hub_domain::event::Sealed {
         self.content.seal(&value.to_string())
+    }
+}
+
+/// What makes this happen once, given the key of it in the first epoch. What comes by itself happens
+/// once for good: coming again, it does not bring back what was forgotten. What was asked for
+/// happens once in each epoch.
+fn keys(fact: &Fact, key: Key) -> Vec<Key> {
+    let told = fact.epoch.key(key);
+    if fact.retold || told == key {
+        vec![told]
+    } else {
+        vec![key, told]
     }
 }
 
