@@ -226,7 +226,7 @@ mod tests {
                 asked += usize::from(job.is_some());
             }
         }
-        // Six kinds at any version, one as the first.
-        assert_eq!(asked, 13);
+        // Eight kinds at any version, one as the first.
+        assert_eq!(asked, 17);
     }
 }
