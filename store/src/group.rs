@@ -127,5 +127,7 @@ async fn write<B: Batch>(pool: PgPool, batch: B, mut queue: mpsc::Receiver<Waiti
             // A caller that went away does not undo its write.
             let _ = caller.send(outcome);
         }
+        // Those who have more to write join the next batch, and not the one after it.
+        tokio::task::yield_now().await;
     }
 }
