@@ -104,30 +104,35 @@ impl Report {
 
 /// `hub bench`
 pub fn run(which: Bench, wishes: &BenchWishes) -> Result<()> {
+    if which == Bench::Sockets {
+        sockets::raise_open_files(wishes.idle + wishes.busy)?;
+    }
+    let wishes = wishes.clone();
+    // As a task, like every caller in a server: what blocks on the runtime is woken across threads.
+    roles::runtime()?.block_on(async { tokio::spawn(measure(which, wishes)).await? })
+}
+
+async fn measure(which: Bench, wishes: BenchWishes) -> Result<()> {
+    let wishes = &wishes;
     let mut report = Report {
         json: wishes.json,
         headed: false,
     };
-    if which == Bench::Sockets {
-        sockets::raise_open_files(wishes.idle + wishes.busy)?;
+    if let (Bench::Append, Some(url)) = (which, &wishes.beside) {
+        return append::beside(url, wishes).await;
     }
-    roles::runtime()?.block_on(async {
-        if let (Bench::Append, Some(url)) = (which, &wishes.beside) {
-            return append::beside(url, wishes).await;
-        }
-        if let (Bench::Sockets, Some(url)) = (which, &wishes.beside) {
-            return sockets::beside(url).await;
-        }
-        let ground = ground::Ground::new().await?;
-        let outcome = match which {
-            Bench::Append => append::run(&ground, wishes, &mut report).await,
-            Bench::Ingest => ingest::run(&ground, wishes, &mut report).await,
-            Bench::Send => send::run(&ground, wishes, &mut report).await,
-            Bench::Replay => replay::run(&ground, wishes, &mut report).await,
-            Bench::Query => query::run(&ground, wishes, &mut report).await,
-            Bench::Sockets => sockets::run(&ground, wishes, &mut report).await,
-        };
-        ground.clear().await?;
-        outcome
-    })
+    if let (Bench::Sockets, Some(url)) = (which, &wishes.beside) {
+        return sockets::beside(url).await;
+    }
+    let ground = ground::Ground::new().await?;
+    let outcome = match which {
+        Bench::Append => append::run(&ground, wishes, &mut report).await,
+        Bench::Ingest => ingest::run(&ground, wishes, &mut report).await,
+        Bench::Send => send::run(&ground, wishes, &mut report).await,
+        Bench::Replay => replay::run(&ground, wishes, &mut report).await,
+        Bench::Query => query::run(&ground, wishes, &mut report).await,
+        Bench::Sockets => sockets::run(&ground, wishes, &mut report).await,
+    };
+    ground.clear().await?;
+    outcome
 }

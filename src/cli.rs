@@ -283,7 +283,7 @@ pub enum Bench {
 }
 
 /// How `hub bench` measures.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub struct BenchWishes {
     /// Print one JSON object for each row.
     #[arg(long)]

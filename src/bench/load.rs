@@ -48,8 +48,8 @@ impl Measured {
 /// it is and how many times it has been called by it.
 pub async fn closed_loop<F, Fut>(clients: usize, time: Duration, each: F) -> Result<Measured>
 where
-    F: Fn(usize, u64) -> Fut,
-    Fut: Future<Output = Result<()>>,
+    F: Fn(usize, u64) -> Fut + Sync,
+    Fut: Future<Output = Result<()>> + Send,
 {
     let began = Instant::now();
     let warm = began + time / 10;
