@@ -6,7 +6,7 @@
 //! the subcode, then the status. An answer with a Graph error means the call was not carried out; a
 //! server error without one (a proxy's page) leaves that open.
 
-mod attachment;
+pub mod attachment;
 pub mod history;
 pub mod messaging;
 pub mod pages;

@@ -6,7 +6,7 @@ use crate::event::MessageType;
 use crate::platform::http::{HttpRequest, HttpResponse, Part, TransportError};
 use crate::platform::media::upload::{MB, Medium, OneCall, Takes};
 use crate::platform::meta::messaging::GUEST;
-use crate::platform::meta::{self, Class, GraphError};
+use crate::platform::meta::{self, Class, GraphError, attachment};
 use crate::platform::{App, Credentials, Outbound, SendOutcome, wire};
 
 /// What may be uploaded (<https://developers.facebook.com/docs/messenger-platform/send-messages>). A
@@ -32,20 +32,10 @@ pub(super) const MEDIA: [Takes; 3] = [
     },
 ];
 
-/// What Messenger calls a medium.
-fn attachment(medium: &Medium) -> &'static str {
-    match (medium.kind, medium.family()) {
-        (MessageType::Image, _) => "image",
-        (MessageType::Video, _) => "video",
-        (_, "audio") => "audio",
-        _ => "file",
-    }
-}
-
 /// Hands a medium over. Only its Page can send it.
 pub fn upload(app: &App, credentials: &Credentials, medium: &Medium) -> OneCall {
     let payload = json!({ "is_reusable": true });
-    let attachment = json!({ "type": attachment(medium), "payload": payload });
+    let attachment = json!({ "type": attachment::name_of(medium), "payload": payload });
     let message = json!({ "attachment": attachment }).to_string();
     let file = Part {
         name: "filedata",
@@ -79,7 +69,8 @@ pub fn request(app: &App, credentials: &Credentials, message: &Outbound) -> Http
         None => content["text"] = message.text.as_str().into(),
         Some(medium) => {
             let payload = json!({ "attachment_id": medium.handle });
-            content["attachment"] = json!({ "type": attachment(medium), "payload": payload });
+            content["attachment"] =
+                json!({ "type": attachment::name_of(medium), "payload": payload });
         }
     }
     let body = json!({

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use crate::event::MessageType;
 use crate::platform::http::{HttpRequest, HttpResponse, TransportError};
-use crate::platform::media::upload::{MB, Medium, Takes};
-use crate::platform::meta::{self, Class, GraphError};
+use crate::platform::media::upload::{MB, Takes};
+use crate::platform::meta::{self, Class, GraphError, attachment};
 use crate::platform::{App, Credentials, Outbound, SendOutcome, wire};
 
 /// What may be sent (<https://developers.facebook.com/docs/messenger-platform/instagram/features/send-message>).
@@ -32,16 +32,6 @@ pub(super) const MEDIA: [Takes; 3] = [
     },
 ];
 
-/// What Instagram calls a medium.
-fn attachment(medium: &Medium) -> &'static str {
-    match (medium.kind, medium.family()) {
-        (MessageType::Image, _) => "image",
-        (MessageType::Video, _) => "video",
-        (_, "audio") => "audio",
-        _ => "file",
-    }
-}
-
 /// The call that sends a message inside the 24 hour window. `me` is the Page the token belongs to, or
 /// with Instagram's own login the account itself.
 pub fn request(app: &App, credentials: &Credentials, message: &Outbound) -> HttpRequest {
@@ -50,7 +40,8 @@ pub fn request(app: &App, credentials: &Credentials, message: &Outbound) -> Http
         None => content["text"] = message.text.as_str().into(),
         Some(medium) => {
             let payload = json!({ "url": medium.address });
-            content["attachment"] = json!({ "type": attachment(medium), "payload": payload });
+            content["attachment"] =
+                json!({ "type": attachment::name_of(medium), "payload": payload });
         }
     }
     let body = json!({ "recipient": {"id": message.thread}, "message": content });
@@ -84,6 +75,7 @@ fn class(error: &GraphError) -> Option<Class> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::platform::media::upload::Medium;
 
     fn failure(status: u16, code: i64, subcode: i64) -> Result<HttpResponse, TransportError> {
         let error = json!({"message": "(#0) said", "type": "OAuthException", "code": code,

@@ -5,8 +5,20 @@
 
 use serde_json::{Value, json};
 
+use crate::event::MessageType;
 use crate::platform::fact::{ContentKind, Fact, Media};
+use crate::platform::media::upload::Medium;
 use crate::platform::wire;
+
+/// What Messenger and Instagram call a medium that is sent to them.
+pub fn name_of(medium: &Medium) -> &'static str {
+    match (medium.kind, medium.family()) {
+        (MessageType::Image, _) => "image",
+        (MessageType::Video, _) => "video",
+        (_, "audio") => "audio",
+        _ => "file",
+    }
+}
 
 /// Fills content, text, media and the details of them from a `message` object.
 pub fn read(message: &Value, fact: &mut Fact) {
