@@ -212,6 +212,16 @@ async fn newer_code_takes_up_what_the_older_one_parked() {
     let id = conversation(&user, "501", 1).await;
     let stream: Uuid = id.parse().expect("a UUID");
     let database = pool(&world).await;
+    // The name that is asked for is an event of the stream too, and would be held like the next message.
+    eventually("the name", SOON, async || {
+        let named = "SELECT count(*) FROM events WHERE stream = $1 AND kind = 'ContactNamed'";
+        let named = sqlx::query_scalar::<_, i64>(named).bind(stream);
+        match named.fetch_one(&database).await.expect("a count") {
+            0 => Err("not yet"),
+            _ => Ok(()),
+        }
+    })
+    .await;
     let read = json!({ "user": owner(&database, stream).await, "conversation": id });
     let place = smuggle(&database, stream, "ConversationTeleported", &read).await;
     world.incoming(&page, "501", "two").await;

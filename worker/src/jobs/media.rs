@@ -29,7 +29,7 @@ use hub_store::{Error, Result};
 use sha2::{Digest as _, Sha256};
 
 use super::withdrawn::STORE_LOOK;
-use super::{Queue, entropy};
+use super::{Queue, accounts_behind, entropy};
 use crate::Context;
 use crate::call::{Called, NotNow};
 use crate::fetch::FetchError;
@@ -306,7 +306,12 @@ impl Media {
             renewal: None,
             key,
         };
-        let account = store.account(user, announced.account).await?;
+        // An account that does not show yet would pass for one that is gone, and the medium for lost.
+        let account = announced.account;
+        if let Some(behind) = accounts_behind(&self.context, job.shard, account).await? {
+            return Ok(behind);
+        }
+        let account = store.account(user, account).await?;
         let route = account.map(|it| it.route).unwrap_or_default();
         let (platform, owner) = (source.platform(), source.owner());
         source.renewal = self.context.renewal(platform, owner, &route);
