@@ -97,6 +97,16 @@ async fn answers(user: &User, conversation: &str, query: &str) -> (Value, Value)
 
 async fn story(world: &World, user: &User) -> Story {
     let (account, page) = world.connect_facebook(user).await;
+    // A look at an account that was just connected may find a message before its webhook is here, and
+    // this is the story of a webhook.
+    eventually("the first look", Duration::from_secs(10), async || {
+        let looked = "SELECT count(*)::text FROM job_history WHERE queue = 'poll' AND key = $1";
+        match stored(world, looked, &account).await.as_str() {
+            "0" => Err("not yet"),
+            _ => Ok(()),
+        }
+    })
+    .await;
     world.incoming(&page, "777", ASKED).await.expect(200);
     let conversation = user.conversation(1).await;
     let id = conversation["id"].as_str().expect("an id").to_owned();
