@@ -2,7 +2,7 @@
 //! or whatever else the binary brings (a bucket of an S3-compatible service).
 //!
 //! An object is at `<user>/<object>`. It begins with a line that says which key opens it, what the
-//! bytes are and how many there are ([`head`]); the line and the place are bound to the rest, so that
+//! bytes are and how many there are (`head`); the line and the place are bound to the rest, so that
 //! an object that was altered, renamed or moved to somebody else does not open. The key is that of the
 //! day whose message the medium belongs to: erasing it, for a person or by retention, makes the object
 //! unreadable wherever it was copied. Deleting the objects themselves comes on top.
