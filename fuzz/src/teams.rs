@@ -63,7 +63,10 @@ pub fn everything(data: &[u8]) {
     let app = app(&vectors);
     let now_s = vectors["now"].as_i64().expect("a time");
     delivery(adapter, &app, now_s, data);
-    rich(adapter, &app, now_s, &vectors, data);
+    // Keys of RSA are slow: what is no JSON is not worth them.
+    if serde_json::from_slice::<Value>(data).is_ok() {
+        rich(adapter, &app, now_s, &vectors, data);
+    }
     for status in STATUSES {
         let answer = answer(status, data);
         let _ = adapter.interpret(&answer);
