@@ -18,6 +18,7 @@ use hub_domain::event::{
     ReceiptReceived,
 };
 use hub_domain::id::MessageId;
+use hub_domain::secret::Secret;
 use hub_store::bus::{Change, What};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
@@ -140,6 +141,28 @@ async fn a_repeated_change_is_told_once() {
         hub.tell(recorded).await;
     }
     client.events(&[ARRIVAL, ARRIVAL].concat()).await;
+    client.hears_nothing().await;
+}
+
+#[tokio::test]
+async fn connections_that_broke_cost_no_change() {
+    let hub = Hub::start().await;
+    let ann = hub.person("ann").await;
+    let mut client = Client::plain(&hub, &ann).await;
+    let recorded = hub.receive(&ann, "m_1", "one").await;
+    // As a database that was started again leaves them.
+    let url = Secret::new(hub.database.url());
+    let outside = hub_store::connect(&url, 1).await.unwrap();
+    let broken: Vec<bool> = sqlx::query_scalar(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+         WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    )
+    .fetch_all(&outside)
+    .await
+    .unwrap();
+    assert!(!broken.is_empty());
+    hub.tell(&recorded).await;
+    client.events(&ARRIVAL).await;
     client.hears_nothing().await;
 }
 

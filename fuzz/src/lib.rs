@@ -7,11 +7,14 @@
 //!
 //! A new platform is one file in `fuzz_targets/` and one entry in `Cargo.toml`.
 
+pub mod teams;
+
 use chrono::DateTime;
 use hub_domain::event::Event;
 use hub_domain::platform::call::PollStep;
 use hub_domain::platform::fact::Fact;
-use hub_domain::platform::http::{HttpResponse, TransportError};
+use hub_domain::platform::http::{HttpRequest, HttpResponse, TransportError};
+use hub_domain::platform::media::{self as places, MediaStep};
 use hub_domain::platform::{self, Adapter, App, Credentials, Platform};
 use hub_domain::secret::Secret;
 use hub_domain::{signature, text as texts};
@@ -19,6 +22,12 @@ use serde_json::Value;
 
 /// The account that bytes were fetched for.
 const ACCOUNT: &str = "1700000000000000101";
+
+/// The token of that account.
+const TOKEN: &str = "the-account's-token";
+
+/// Finding a medium takes no more steps.
+const MEDIA_STEPS_MAX: usize = 10;
 
 /// A poll that takes more steps does not end.
 const STEPS_MAX: usize = 10_000;
@@ -83,6 +92,50 @@ fn webhook(adapter: &dyn Adapter, app: &App, data: &[u8]) {
     }
     for fact in read(adapter, app, Some(ACCOUNT), data) {
         assert!(fact.account.is_some(), "what was fetched is somebody's");
+        media(adapter, app, &fact, data);
+    }
+}
+
+/// The account that calls are made for. Its token is not to be told to anybody but the platform.
+fn credentials() -> Credentials {
+    Credentials {
+        route: ACCOUNT.to_owned(),
+        access_token: TOKEN.into(),
+        refresh_token: None,
+    }
+}
+
+/// Whether a call goes to the platform. Only then may it carry a token.
+fn is_at_home(app: &App, call: &HttpRequest) -> bool {
+    places::is_same_origin(&call.url, &app.api_base)
+}
+
+fn keeps_token(app: &App, call: &HttpRequest) {
+    let told = call.headers.iter().any(|(_, value)| value.contains(TOKEN));
+    let told = told || call.url.contains(TOKEN);
+    assert!(!told || is_at_home(app, call), "{}", call.url);
+}
+
+/// Finding out where a medium is ends, whatever is answered, and tells nobody the token.
+fn media(adapter: &dyn Adapter, app: &App, fact: &Fact, data: &[u8]) {
+    for medium in &fact.media {
+        let mut flow = adapter.media(app, &credentials(), medium);
+        let mut last = None;
+        for step in 0.. {
+            assert!(step < MEDIA_STEPS_MAX, "it is never found");
+            match flow.next(last.take()) {
+                MediaStep::Call(call) => {
+                    keeps_token(app, &call);
+                    last = Some(answer(200, data));
+                }
+                MediaStep::Fetch(download) => {
+                    keeps_token(app, &download.request);
+                    let _ = flow.refused();
+                    break;
+                }
+                MediaStep::Gone | MediaStep::Failed(_) => break,
+            }
+        }
     }
 }
 
@@ -151,11 +204,7 @@ fn poll(
     answer: &Result<HttpResponse, TransportError>,
     data: &[u8],
 ) {
-    let credentials = Credentials {
-        route: ACCOUNT.to_owned(),
-        access_token: "token".into(),
-        refresh_token: None,
-    };
+    let credentials = credentials();
     let now = DateTime::from_timestamp(1_791_201_600, 0).expect("a time");
     let cursor: Option<Value> = serde_json::from_slice(data).ok();
     for cursor in [None, cursor.as_ref()] {
@@ -166,7 +215,10 @@ fn poll(
         for step in 0.. {
             assert!(step < STEPS_MAX, "the poll does not end");
             last = match flow.next(last.take()) {
-                PollStep::Call(_) => Some(answer.clone()),
+                PollStep::Call(call) => {
+                    keeps_token(app, &call);
+                    Some(answer.clone())
+                }
                 PollStep::Keep(body) => {
                     read(adapter, app, Some(ACCOUNT), &body);
                     None

@@ -2,11 +2,17 @@
 //!
 //! A change is small: who is concerned and what to look up. It is cheap to lose (clients catch up
 //! by REST), so it travels by Redis pub/sub when configured and inside the process otherwise.
+//!
+//! Cheap is not free: a client that is connected sees nothing of what was lost until it loads again.
+//! So a bus is there once it hears, and a connection to Redis that broke is made anew before a change
+//! is given up. A change whose publishing ended unclear is published again: whoever receives it twice
+//! drops the second one. While Redis stays away nobody waits for it.
 
 mod changes;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use futures::StreamExt as _;
@@ -23,6 +29,12 @@ const CHANNEL: &str = "hub:changes";
 
 /// Changes a receiver may be behind before it skips to the newest.
 const BACKLOG: usize = 16_384;
+
+/// How long changes wait for a Redis that was there a moment ago.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How soon it is tried again.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// What changed, in the words of the real-time contract.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -86,7 +98,38 @@ pub struct Change {
 #[derive(Clone)]
 pub struct Bus {
     local: broadcast::Sender<Arc<Change>>,
-    redis: Option<redis::aio::ConnectionManager>,
+    redis: Option<Redis>,
+}
+
+#[derive(Clone)]
+struct Redis {
+    connection: redis::aio::ConnectionManager,
+    is_away: Arc<AtomicBool>,
+}
+
+impl Redis {
+    /// Publishes a change, again and again until then; or once, while Redis is away.
+    async fn publish(&self, change: &str, until: Instant) -> redis::RedisResult<()> {
+        loop {
+            let mut connection = self.connection.clone();
+            let published = redis::cmd("PUBLISH")
+                .arg(CHANNEL)
+                .arg(change)
+                .query_async::<i64>(&mut connection)
+                .await;
+            match published {
+                Ok(_receivers) => {
+                    self.is_away.store(false, Ordering::Relaxed);
+                    return Ok(());
+                }
+                Err(error) if Instant::now() >= until || self.is_away.load(Ordering::Relaxed) => {
+                    self.is_away.store(true, Ordering::Relaxed);
+                    return Err(error);
+                }
+                Err(_) => tokio::time::sleep(PAUSE).await,
+            }
+        }
+    }
 }
 
 impl Bus {
@@ -97,8 +140,12 @@ impl Bus {
             Some(url) => {
                 let client = redis::Client::open(url.expose())?;
                 let connection = client.get_connection_manager().await?;
-                tokio::spawn(subscribe(client, local.clone()));
-                Some(connection)
+                let subscribed = subscription(&client).await?;
+                tokio::spawn(hear(client, subscribed, local.clone()));
+                Some(Redis {
+                    connection,
+                    is_away: Arc::default(),
+                })
             }
             None => None,
         };
@@ -112,7 +159,7 @@ impl Bus {
 
     /// True when Redis answers, `None` when none is configured.
     pub async fn is_redis_up(&self) -> Option<bool> {
-        let mut connection = self.redis.clone()?;
+        let mut connection = self.redis.clone()?.connection;
         let ping = async move {
             redis::cmd("PING")
                 .query_async::<String>(&mut connection)
@@ -128,18 +175,13 @@ impl Bus {
     pub async fn publish(&self, changes: Vec<Change>) {
         match &self.redis {
             // Our own subscription brings them back to this process.
-            Some(connection) => {
-                let mut connection = connection.clone();
+            Some(redis) => {
+                let until = Instant::now() + PATIENCE;
                 for change in changes {
                     let Ok(text) = serde_json::to_string(&change) else {
                         continue;
                     };
-                    let sent: redis::RedisResult<i64> = redis::cmd("PUBLISH")
-                        .arg(CHANNEL)
-                        .arg(text)
-                        .query_async(&mut connection)
-                        .await;
-                    if let Err(error) = sent {
+                    if let Err(error) = redis.publish(&text, until).await {
                         metrics::counter!("hub_bus_lost_total").increment(1);
                         tracing::warn!(%error, "a live change was not published");
                         self.publish_locally(change);
@@ -164,20 +206,38 @@ impl Bus {
     }
 }
 
-async fn subscribe(client: redis::Client, local: broadcast::Sender<Arc<Change>>) {
+async fn subscription(client: &redis::Client) -> redis::RedisResult<redis::aio::PubSub> {
+    let mut subscription = client.get_async_pubsub().await?;
+    subscription.subscribe(CHANNEL).await?;
+    Ok(subscription)
+}
+
+/// Hears what others publish, for as long as this process lives.
+async fn hear(
+    client: redis::Client,
+    mut subscribed: redis::aio::PubSub,
+    local: broadcast::Sender<Arc<Change>>,
+) {
     loop {
-        if let Ok(mut subscription) = client.get_async_pubsub().await
-            && subscription.subscribe(CHANNEL).await.is_ok()
-        {
-            let mut messages = subscription.on_message();
-            while let Some(message) = messages.next().await {
-                if let Ok(text) = message.get_payload::<String>()
-                    && let Ok(change) = serde_json::from_str::<Change>(&text)
-                {
-                    let _ = local.send(Arc::new(change));
-                }
+        let mut messages = subscribed.on_message();
+        while let Some(message) = messages.next().await {
+            if let Ok(text) = message.get_payload::<String>()
+                && let Ok(change) = serde_json::from_str::<Change>(&text)
+            {
+                let _ = local.send(Arc::new(change));
             }
         }
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        drop(messages);
+        subscribed = subscribed_again(&client).await;
+    }
+}
+
+/// After the connection has ended: at once, and then every second.
+async fn subscribed_again(client: &redis::Client) -> redis::aio::PubSub {
+    loop {
+        match subscription(client).await {
+            Ok(subscribed) => return subscribed,
+            Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
+        }
     }
 }

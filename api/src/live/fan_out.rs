@@ -1,6 +1,7 @@
 //! From the bus to the sockets: one task for all of them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::{Stream, StreamExt as _, stream};
@@ -16,6 +17,14 @@ use crate::Api;
 
 /// Changes whose rows are read at the same time. Frames leave in the order of the changes.
 const LOOKUPS_MAX: usize = 4;
+
+/// Pauses before rows are asked for again, one more look than pauses: connections that broke cost no
+/// change, a database that is away for longer does.
+const PAUSES: [Duration; 3] = [
+    Duration::ZERO,
+    Duration::from_millis(100),
+    Duration::from_millis(500),
+];
 
 /// Begins to tell this process's sockets what changes, unless that has begun already. The doors
 /// call it for the first socket; it needs a Tokio runtime. It ends with
@@ -84,7 +93,14 @@ fn news(api: Api, changes: broadcast::Receiver<Arc<Change>>) -> impl Stream<Item
 
 async fn look_up(api: Api, news: News) -> (UserId, Vec<Frame>) {
     let News { change, told_until } = news;
-    let frames = lookup::frames(&api, &change, told_until).await;
+    let mut pauses = PAUSES.into_iter();
+    let frames = loop {
+        let frames = lookup::frames(&api, &change, told_until).await;
+        match (&frames, pauses.next()) {
+            (Err(error), Some(pause)) if error.is_temporary() => tokio::time::sleep(pause).await,
+            _ => break frames,
+        }
+    };
     let frames = frames.unwrap_or_else(|error| {
         tracing::warn!(%error, shard = %change.shard, position = change.position,
             "a live change was not told");

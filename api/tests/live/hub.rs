@@ -48,7 +48,7 @@ pub struct Hub {
     pub address: SocketAddr,
     shutdown: CancellationToken,
     serving: JoinHandle<std::io::Result<()>>,
-    _database: TestDatabase,
+    pub database: TestDatabase,
 }
 
 impl Hub {
@@ -87,7 +87,7 @@ impl Hub {
             address,
             shutdown,
             serving,
-            _database: database,
+            database,
         }
     }
 
