@@ -178,6 +178,7 @@ fn attached(media: &enums::MessageMedia, detail: &mut Map<String, Value>) -> Opt
         name: None,
         size: None,
         duration_s: None,
+        fades: false,
     };
     let mut place = |geo: &enums::GeoPoint, title: Option<&str>| {
         if let enums::GeoPoint::Point(it) = geo {
@@ -193,10 +194,14 @@ fn attached(media: &enums::MessageMedia, detail: &mut Map<String, Value>) -> Opt
                 Some(enums::Photo::Photo(photo)) => Some(photo.id.to_string()),
                 _ => None,
             },
+            fades: it.ttl_seconds.is_some(),
             ..of(ContentKind::Image)
         },
         M::Document(it) => match &it.document {
-            Some(enums::Document::Document(document)) => file(document),
+            Some(enums::Document::Document(document)) => Attached {
+                fades: it.ttl_seconds.is_some(),
+                ..file(document)
+            },
             _ => of(ContentKind::File),
         },
         M::Geo(it) => {
@@ -268,6 +273,7 @@ fn file(it: &types::Document) -> Attached {
         name,
         size: u64::try_from(it.size).ok(),
         duration_s,
+        fades: false,
     }
 }
 
