@@ -385,4 +385,21 @@ mod tests {
         let recorded: Told = serde_json::from_str(TOLD).unwrap();
         assert_eq!(told, recorded);
     }
+
+    #[test]
+    fn a_picture_that_fades_says_so() {
+        let picture = |ttl_seconds| {
+            let media = enums::MessageMedia::Photo(types::MessageMediaPhoto {
+                spoiler: false,
+                live_photo: false,
+                photo: Some(enums::Photo::Empty(types::PhotoEmpty { id: 1 })),
+                ttl_seconds,
+                video: None,
+            });
+            attached(&media, &mut Map::new()).unwrap()
+        };
+        assert!(!picture(None).fades);
+        assert!(picture(Some(10)).fades);
+        assert!(picture(Some(i32::MAX)).fades, "seen once");
+    }
 }

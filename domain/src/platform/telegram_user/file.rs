@@ -232,7 +232,10 @@ mod tests {
         let end = [page(48_000, b"a"), page(4 * 48_000 + 1, b"b")].concat();
         assert_eq!(sound(opus.clone(), &end), Shape::Voice { seconds: 5 });
         assert_eq!(sound(opus.clone(), b"no page"), Shape::Voice { seconds: 0 });
-        assert_eq!(sound(opus.clone(), b"OggS\0\0"), Shape::Voice { seconds: 0 });
+        assert_eq!(
+            sound(opus.clone(), b"OggS\0\0"),
+            Shape::Voice { seconds: 0 }
+        );
         // No position: nothing of it ends there.
         let none = page(u64::MAX, b"c");
         assert_eq!(sound(opus, &none), Shape::Voice { seconds: 0 });
