@@ -285,6 +285,7 @@ PUT    /control/faults    {"platform","op","mode","status"?,"retryAfter"?,"times
          op send, upload:    status, hang, accept_no_reply
          op token, fetch:    status, hang
          op media:           status, hang, cut_off
+         op upload of telegram-user: also drop (a part is taken and lost)
          op webhook:         duplicate, reorder, drop
          op dialog:          status (the person refuses to connect)
 DELETE /control/faults

@@ -45,7 +45,7 @@ pub(crate) enum Mode {
     Duplicate,
     /// Deliver webhooks in swapped pairs.
     Reorder,
-    /// Do not deliver.
+    /// Do not deliver; of a file that comes in parts, take one and lose it.
     Drop,
     /// Break off in the middle of a file.
     CutOff,
@@ -96,9 +96,15 @@ impl Setting {
     /// Why this cannot be switched on, in words for the person who tried.
     fn objection(&self, platforms: &[&str]) -> Option<String> {
         let allowed: &[Mode] = match self.op {
-            Op::Send | Op::Upload => &[Mode::Status, Mode::Hang, Mode::AcceptNoReply],
+            Op::Send => &[Mode::Status, Mode::Hang, Mode::AcceptNoReply],
+            Op::Upload if self.platform == "telegram-user" => {
+                &[Mode::Status, Mode::Hang, Mode::AcceptNoReply, Mode::Drop]
+            }
+            Op::Upload => &[Mode::Status, Mode::Hang, Mode::AcceptNoReply],
             Op::Webhook => &[Mode::Duplicate, Mode::Reorder, Mode::Drop],
             Op::Token | Op::Fetch => &[Mode::Status, Mode::Hang],
+            // A session's calls are bounded by the session: one that hangs is any other call's fault.
+            Op::Media if self.platform == "telegram-user" => &[Mode::Status, Mode::CutOff],
             Op::Media => &[Mode::Status, Mode::Hang, Mode::CutOff],
             Op::Dialog => &[Mode::Status],
         };
@@ -166,9 +172,11 @@ impl Faults {
         hold(&self.active).clear();
     }
 
-    /// The fault this operation has to suffer now, if any. Counts as one of its `times`.
+    /// The fault this operation has to suffer now, if any. Counts as one of its `times`. A part that is
+    /// to be lost is not refused: [`Faults::loses_part`] says so.
     pub(crate) fn hit(&self, platform: &str, op: Op) -> Option<Fault> {
-        let setting = self.strike(platform, |setting| setting.op == op)?;
+        let is_lost = |setting: &Setting| setting.op == Op::Upload && setting.mode == Mode::Drop;
+        let setting = self.strike(platform, |setting| setting.op == op && !is_lost(setting))?;
         Some(match setting.mode {
             Mode::AcceptNoReply => Fault::AcceptNoReply,
             Mode::Status => Fault::Status {
@@ -183,6 +191,14 @@ impl Faults {
     pub(crate) fn hits_webhook(&self, platform: &str, mode: Mode) -> bool {
         self.strike(platform, |setting| {
             setting.op == Op::Webhook && setting.mode == mode
+        })
+        .is_some()
+    }
+
+    /// Whether a part of a file has to get lost now. Counts as one of its `times`.
+    pub(crate) fn loses_part(&self, platform: &str) -> bool {
+        self.strike(platform, |setting| {
+            setting.op == Op::Upload && setting.mode == Mode::Drop
         })
         .is_some()
     }
@@ -301,6 +317,7 @@ mod tests {
             json!({"platform":"facebook","op":"webhook","mode":"hang"}),
             json!({"platform":"facebook","op":"token","mode":"accept_no_reply"}),
             json!({"platform":"facebook","op":"send","mode":"hang","rate":2}),
+            json!({"platform":"facebook","op":"upload","mode":"drop"}),
             json!({"platform":"myspace","op":"send","mode":"hang"}),
             json!({"platform":"facebook","op":"dance","mode":"hang"}),
         ] {

@@ -23,6 +23,7 @@ mod sockets;
 mod story;
 mod sweep;
 mod teams;
+mod telegram_files;
 mod telegram_user;
 mod tokens;
 mod twitter;

@@ -55,7 +55,7 @@ async fn loaded(url: &str) -> Loaded {
 }
 
 /// Lays a file down that customers can attach.
-async fn shelve(world: &World, name: &str, bytes: &[u8]) {
+pub async fn shelve(world: &World, name: &str, bytes: &[u8]) {
     let url = format!("{}/control/media/{name}", world.sandbox());
     let put = reqwest::Client::new().put(url).body(bytes.to_vec());
     assert!(
@@ -104,7 +104,7 @@ async fn count(world: &World, query: &'static str) -> i64 {
 }
 
 /// Why media are not there, in the log.
-async fn losses(world: &World) -> Vec<String> {
+pub async fn losses(world: &World) -> Vec<String> {
     let pool = sqlx::PgPool::connect(&world.database()).await;
     let pool = pool.expect("the hub's database");
     let query = "SELECT payload ->> 'loss' FROM events WHERE kind = 'MediaUnavailable'";

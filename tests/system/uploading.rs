@@ -13,7 +13,7 @@ const PNG: &[u8] = b"\x89PNG\r\n\x1a\n a picture of a teapot";
 const PATIENT: (&str, &str) = ("HUB_SEND_WAIT_MS", "8000");
 
 /// Uploads a file and returns what the hub says of it.
-async fn upload(world: &World, user: &User, name: &str, bytes: &[u8]) -> Value {
+pub async fn upload(world: &World, user: &User, name: &str, bytes: &[u8]) -> Value {
     let head = format!(
         "--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\r\n"
     );
@@ -41,13 +41,13 @@ async fn sent(world: &World) -> Vec<Value> {
 }
 
 /// What the customer got, byte for byte.
-async fn received(world: &World, file: &Value) -> Vec<u8> {
+pub async fn received(world: &World, file: &Value) -> Vec<u8> {
     let file = file["media"]["file"].as_str().expect("a file");
     let url = format!("{}/control/media/{file}", world.sandbox());
     load(&url).await
 }
 
-async fn load(url: &str) -> Vec<u8> {
+pub async fn load(url: &str) -> Vec<u8> {
     let answer = reqwest::get(url).await.expect("an answer");
     assert_eq!(answer.status(), 200, "{url}");
     answer.bytes().await.expect("a body").to_vec()

@@ -10,6 +10,7 @@
 //! written down is told again, and only a session that Telegram has revoked needs a person.
 
 mod convert;
+mod files;
 mod hold;
 mod keeper;
 mod kept;
@@ -19,12 +20,14 @@ mod played;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use hub_domain::platform::telegram_user::{Chat, Item, Message};
+use hub_domain::platform::telegram_user::{Chat, Handed, Item, Message};
 use hub_domain::platform::{Platform, SendOutcome};
 
 use crate::Context;
 
+pub use files::{FilePart, Located, NotHad, Of};
 pub use hold::{Ask, Got};
+pub(crate) use keeper::session;
 pub use keeper::{Sessions, keep};
 
 /// Longest a single call may take.
@@ -95,6 +98,16 @@ pub enum Failure {
         /// What it said.
         reason: String,
     },
+    /// Telegram has not all parts of the file: it has to be handed over again.
+    Incomplete {
+        /// What it said.
+        reason: String,
+    },
+    /// The file is somewhere else by now: where has to be asked again.
+    Moved {
+        /// What it said.
+        reason: String,
+    },
     /// It was done before, under the same number.
     Repeated,
 }
@@ -115,6 +128,8 @@ impl Failure {
         ];
         match (code, name) {
             (_, "RANDOM_ID_DUPLICATE") => Self::Repeated,
+            (_, name) if name.starts_with("FILE_REFERENCE_") => Self::Moved { reason },
+            (_, name) if name.starts_with("FILE_PART") => Self::Incomplete { reason },
             (_, name) if is_over.iter().any(|it| name.starts_with(it)) => Self::Revoked { reason },
             (420, name) if name.starts_with("FROZEN_") => Self::Refused { reason },
             (420, _) => Self::Wait {
@@ -133,7 +148,9 @@ impl Failure {
             | Self::NotSent { reason }
             | Self::Unclear { reason }
             | Self::Revoked { reason }
-            | Self::Refused { reason } => reason,
+            | Self::Refused { reason }
+            | Self::Incomplete { reason }
+            | Self::Moved { reason } => reason,
             Self::Repeated => "RANDOM_ID_DUPLICATE",
         }
     }
@@ -168,13 +185,36 @@ pub trait Mtproto: Send + Sync {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Message>, Failure>>;
 
-    /// Sends a text under a number that makes it happen once; returns the message's number.
+    /// Sends a text, beside a file that was handed over, under a number that makes it happen once;
+    /// returns the message's number.
     fn send<'a>(
         &'a self,
         chat: &'a Chat,
         text: &'a str,
+        file: Option<&'a Handed>,
         random_id: i64,
     ) -> BoxFuture<'a, Result<i64, Failure>>;
+
+    /// Hands over a part of a file. Nobody sees it, and the same part again takes its place.
+    fn save_part<'a>(&'a self, part: &'a FilePart) -> BoxFuture<'a, Result<(), Failure>>;
+
+    /// Where the file of a message is, for some hours. `None`: there is no such message, or no file in
+    /// it that stays.
+    fn locate<'a>(
+        &'a self,
+        chat: &'a Chat,
+        id: i64,
+    ) -> BoxFuture<'a, Result<Option<Located>, Failure>>;
+
+    /// Bytes of a file from `offset` on, a multiple of [`PART_BYTES`]: that many, and fewer where it
+    /// ends.
+    ///
+    /// [`PART_BYTES`]: hub_domain::platform::telegram_user::PART_BYTES
+    fn read<'a>(
+        &'a self,
+        file: &'a Located,
+        offset: u64,
+    ) -> BoxFuture<'a, Result<Vec<u8>, Failure>>;
 
     /// Waits for what happens next. Told again and again until [`Mtproto::kept`]; may be dropped at
     /// any time.
@@ -268,7 +308,9 @@ pub(crate) fn outcome(failure: Failure) -> SendOutcome {
             wait: Duration::from_secs(seconds),
             reason,
         },
-        Failure::NotSent { reason } => SendOutcome::Backoff { reason },
+        Failure::NotSent { reason }
+        | Failure::Incomplete { reason }
+        | Failure::Moved { reason } => SendOutcome::Backoff { reason },
         Failure::Unclear { reason } => SendOutcome::Unclear { reason },
         Failure::Revoked { reason } => SendOutcome::Reconnect { reason },
         Failure::Refused { reason } => SendOutcome::Permanent { reason },
@@ -290,6 +332,8 @@ mod tests {
             Failure::Unclear { .. } => "unclear".to_owned(),
             Failure::Revoked { .. } => "revoked".to_owned(),
             Failure::Refused { .. } => "refused".to_owned(),
+            Failure::Incomplete { .. } => "incomplete".to_owned(),
+            Failure::Moved { .. } => "moved".to_owned(),
             Failure::Repeated => "repeated".to_owned(),
         };
         for (code, name, value, expected) in [
@@ -304,6 +348,15 @@ mod tests {
             (403, "CHAT_WRITE_FORBIDDEN", None, "refused"),
             (400, "RANDOM_ID_DUPLICATE", None, "repeated"),
             (500, "RANDOM_ID_DUPLICATE", None, "repeated"),
+            (420, "FLOOD_PREMIUM_WAIT", Some(3), "wait 3"),
+            (400, "FILE_REFERENCE_EXPIRED", None, "moved"),
+            (400, "FILE_REFERENCE_EMPTY", None, "moved"),
+            (400, "FILE_REFERENCE_INVALID", None, "moved"),
+            (400, "FILE_PART_MISSING", Some(3), "incomplete"),
+            (400, "FILE_PARTS_INVALID", None, "incomplete"),
+            (400, "MEDIA_CAPTION_TOO_LONG", None, "refused"),
+            (400, "MEDIA_INVALID", None, "refused"),
+            (400, "PHOTO_INVALID_DIMENSIONS", None, "refused"),
             (500, "RPC_CALL_FAIL", None, "unclear"),
             (-503, "Timeout", None, "unclear"),
         ] {

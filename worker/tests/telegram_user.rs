@@ -1,5 +1,7 @@
 //! Telegram user accounts, with workers that die and a Telegram of our own.
 
+#[path = "telegram_user/files.rs"]
+mod files;
 #[path = "telegram_user/imported.rs"]
 mod imported;
 #[path = "telegram_user/reset.rs"]

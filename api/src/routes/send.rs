@@ -27,8 +27,7 @@ use hub_domain::id::{
     AccountId, ConversationId, Key, MessageId, Place, UserId, attached_key, conversation_id,
 };
 use hub_domain::limits::{IDEMPOTENCY_KEY_BYTES_MAX, MESSAGE_TEXT_CHARS_MAX};
-use hub_domain::platform::telegram_user::is_session;
-use hub_domain::platform::{Platform, TextUnit, adapter};
+use hub_domain::platform::{Capabilities, Platform, TextUnit, adapter, telegram_user};
 use hub_domain::projection::inbox::File;
 use hub_domain::text;
 use hub_store::Store;
@@ -81,6 +80,8 @@ struct To {
     content: Sealer,
     /// The file that goes with it, where it is the first time.
     attached: Option<Attached>,
+    /// The account of a person on Telegram, who may send other files than a bot.
+    is_session: bool,
 }
 
 /// Queues a message and waits a bounded time for what becomes of it.
@@ -150,6 +151,7 @@ pub async fn send(
             .await
             .map_err(failed)?,
         attached: None,
+        is_session: false,
     };
     let message = wanted.message(caller.user);
     // A repetition gets the first one's answer, even if it would be refused by now.
@@ -168,6 +170,7 @@ pub async fn send(
     } else {
         if let Some(file) = &wanted.file {
             to.attached = Some(wanted.usable(&api, &to, file).await?);
+            to.is_session = is_session(&api, &to).await?;
         }
         let append = wanted.append(&api, &to, message)?.because(caller.meta());
         if !wanted.is_async {
@@ -207,6 +210,7 @@ pub(super) async fn to_thread(
         account,
         content: content.map_err(failed)?,
         attached: None,
+        is_session: false,
     };
     let message = wanted.message(caller.user);
     let append = wanted.append(api, &to, message)?.because(caller.meta());
@@ -305,17 +309,6 @@ impl Wanted {
         if *owner != to.user {
             return Err(uploads::unknown());
         }
-        // A session sends in another way than a bot, and no files yet.
-        let owner = Owner {
-            user: to.user,
-            account: AccountId(to.account.id),
-        };
-        let credentials = api.store().credentials(owner, &to.account.route).await;
-        let credentials = credentials.map_err(|error| SENDING.because(error))?;
-        if credentials.is_some_and(|it| is_session(it.access_token.expose())) {
-            let message = "Files cannot be sent from this kind of account yet";
-            return Err(unsendable(message));
-        }
         uploads::usable(api, to.user, *object).await
     }
 
@@ -383,7 +376,13 @@ impl Wanted {
         if to.account.needs_reconnect.is_some() {
             return Err(unsendable(RECONNECT));
         }
-        let can = adapter.capabilities();
+        let can = match to.is_session {
+            true => Capabilities {
+                media: &telegram_user::MEDIA,
+                ..adapter.capabilities()
+            },
+            false => adapter.capabilities(),
+        };
         let length = text::length(&self.text, can.text_unit);
         if let Some(file) = &to.attached {
             let kind = self.shown_as(Some(file));
@@ -413,6 +412,17 @@ impl Wanted {
         }
         Ok(())
     }
+}
+
+/// Whether a person's session sends it, and no bot: their credentials tell.
+async fn is_session(api: &Api, to: &To) -> Result<bool, Problem> {
+    let owner = Owner {
+        user: to.user,
+        account: AccountId(to.account.id),
+    };
+    let credentials = api.store().credentials(owner, &to.account.route).await;
+    let credentials = credentials.map_err(|error| SENDING.because(error))?;
+    Ok(credentials.is_some_and(|it| telegram_user::is_session(it.access_token.expose())))
 }
 
 /// Refuses what could not even begin to be sent while this request waits.

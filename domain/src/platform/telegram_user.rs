@@ -8,12 +8,14 @@
 //!
 //! It fails softly: an item nobody knows becomes a fact of kind `unknown` and harms no neighbour.
 
+mod file;
 mod read;
 mod wish;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use file::{Handed, MEDIA, PART_BYTES, Shape};
 pub use read::facts;
 pub use wish::{Answered, DialogShown, MessageShown, Wish};
 
@@ -272,6 +274,9 @@ pub struct Attached {
     /// Its playing time in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_s: Option<u64>,
+    /// It is meant to be seen once, or for a while, by its person alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fades: bool,
 }
 
 /// Somebody's reaction.

@@ -141,3 +141,19 @@ fn what_nobody_knows_harms_no_neighbour() {
     let forged = br#"{"mtproto":1,"account":"1","items":[],"update_id":1,"message":{}}"#;
     assert!(telegram.verify(&app(), &headers, forged).is_err());
 }
+
+#[test]
+fn what_fades_or_has_faded_is_not_fetched() {
+    let media = |attached: Value| {
+        let message = json!({
+            "is": "message", "chat": { "kind": "user", "id": 5_501_000_001_i64 }, "id": 501,
+            "out": false, "date": 1_791_201_600, "text": "", "media": attached,
+        });
+        facts(vec![message]).remove(0).media.remove(0).available
+    };
+    let stays = json!({ "kind": "image", "id": "51" });
+    assert_eq!(media(stays), None);
+    let once = json!({ "kind": "image", "id": "51", "fades": true });
+    assert_eq!(media(once), Some(false));
+    assert_eq!(media(json!({ "kind": "image" })), Some(false), "it is gone");
+}

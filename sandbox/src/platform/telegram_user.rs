@@ -2,13 +2,16 @@
 //!
 //! Played: a login with code and cloud password, two chats with a history, updates with a counter
 //! that waits for the hub, sends that happen once under their number, floods, and sessions that are
-//! revoked. Whoever asks is known by a key, as by an authorisation key; once they are in, the key says
+//! revoked, and files both ways (`files`). Whoever asks is known by a key, as by an authorisation key; once they are in, the key says
 //! whose it is, so that the sandbox may restart under them.
 //!
 //! Every phone number is an account. The code is 12345; a number that ends in 2 has the cloud
 //! password `teapot`. Switches: faults of the platform `telegram-user` (send: status 420 with
-//! `retryAfter`, 500, `accept_no_reply`; fetch: 420, or 401 for a revoked session), and
-//! `/control/incoming` with the account's number.
+//! `retryAfter`, 500, `accept_no_reply`; fetch: 420, or 401 for a revoked session; upload: 420, 500,
+//! `accept_no_reply`, `drop` for a part that is taken and lost; media: 400 for a place that is good no
+//! more, 420, `cut_off`), and `/control/incoming` with the account's number.
+
+mod files;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -21,6 +24,7 @@ use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use self::files::{Files, InMessage};
 use super::{Incoming, Player, Written};
 use crate::call::Call;
 use crate::faults::{Fault, Op};
@@ -46,6 +50,7 @@ struct Message {
     out: bool,
     date: i64,
     text: String,
+    file: Option<InMessage>,
 }
 
 /// Somebody's account.
@@ -76,6 +81,7 @@ struct Memory {
     /// Keys of sessions that are over.
     revoked: HashSet<String>,
     accounts: BTreeMap<i64, Account>,
+    files: Files,
     message_id: i64,
 }
 
@@ -115,6 +121,7 @@ impl Users {
         let key = call.param("key").unwrap_or_default();
         let op = match method.as_str() {
             "send" => Some(Op::Send),
+            "save_part" => Some(Op::Upload),
             "dialogs" | "history" | "updates" => Some(Op::Fetch),
             "send_code" | "sign_in" | "check_password" => Some(Op::Token),
             _ => None,
@@ -154,6 +161,9 @@ impl Users {
             "dialogs" => self.dialogs(key, call),
             "history" => self.history(key, call),
             "send" => self.send(key, call),
+            "save_part" => self.save_part(key, call),
+            "locate" => self.locate(key, call),
+            "read" => self.read(key, call),
             "updates" => self.updates(key, call).await,
             "log_out" => {
                 self.account(key)?;
@@ -275,18 +285,29 @@ impl Users {
         let text = call.param("text").unwrap_or_default();
         let random_id = call.param("random_id").and_then(|it| it.parse().ok());
         let random_id: i64 = random_id.ok_or(Refused(400, "RANDOM_ID_INVALID", None))?;
-        if text.trim().is_empty() {
+        let named = call.value("file").filter(Value::is_object);
+        if text.trim().is_empty() && named.is_none() {
             return Err(Refused(400, "MESSAGE_EMPTY", None));
         }
+        let require = |memory: &Memory| {
+            let known = memory.accounts.get(&id);
+            if !known.is_some_and(|account| account.names.contains_key(&chat)) {
+                return Err(Refused(400, "PEER_ID_INVALID", None));
+            }
+            match known.is_some_and(|account| account.sends.contains_key(&random_id)) {
+                true => Err(Refused(400, "RANDOM_ID_DUPLICATE", None)),
+                false => Ok(()),
+            }
+        };
+        require(&self.memory())?;
+        let file = match &named {
+            Some(named) => Some(self.handed_over(id, named, &text)?),
+            None => None,
+        };
+        let (file, media) = file.unzip();
         let mut memory = self.memory();
-        let known = memory.accounts.get(&id);
-        if !known.is_some_and(|account| account.names.contains_key(&chat)) {
-            return Err(Refused(400, "PEER_ID_INVALID", None));
-        }
-        if known.is_some_and(|account| account.sends.contains_key(&random_id)) {
-            return Err(Refused(400, "RANDOM_ID_DUPLICATE", None));
-        }
-        let message = memory.write(id, chat, true, &text);
+        require(&memory)?;
+        let message = memory.write((id, chat), true, &text, file);
         if let Some(account) = memory.accounts.get_mut(&id) {
             account.sends.insert(random_id, message);
         }
@@ -299,7 +320,7 @@ impl Users {
             to: chat.to_string(),
             text,
             metadata: Some(random_id.to_string()),
-            media: None,
+            media,
             at: now(),
         });
         Ok(json!({ "id": message }))
@@ -363,20 +384,27 @@ impl Memory {
             if let Some(account) = self.accounts.get_mut(&id) {
                 account.names.insert(chat, name.to_owned());
             }
-            self.write(id, chat, false, "Is the blue teapot still there?");
-            let own = self.write(id, chat, true, "It is.");
+            let at = (id, chat);
+            self.write(at, false, "Is the blue teapot still there?", None);
+            let own = self.write(at, true, "It is.", None);
             if let Some(account) = self.accounts.get_mut(&id) {
                 account.read_in.insert(chat, own);
             }
         }
-        self.write(id, 5_501_000_002, false, "And the green one?");
+        self.write((id, 5_501_000_002), false, "And the green one?", None);
         // What was there before the session is history, not news.
         if let Some(account) = self.accounts.get_mut(&id) {
             account.updates.clear();
         }
     }
 
-    fn write(&mut self, id: i64, chat: i64, out: bool, text: &str) -> i64 {
+    fn write(
+        &mut self,
+        (id, chat): (i64, i64),
+        out: bool,
+        text: &str,
+        file: Option<InMessage>,
+    ) -> i64 {
         let now_us = chrono::Utc::now().timestamp_micros();
         // Numbers go up, also over a restart.
         self.message_id = (self.message_id + 1).max(now_us / 1_000_000 % 1_000_000_000);
@@ -386,6 +414,7 @@ impl Memory {
             out,
             date: now_us / 1_000_000,
             text: text.to_owned(),
+            file,
         };
         if let Some(account) = self.accounts.get_mut(&id) {
             let mut update = account.shown(&message);
@@ -403,13 +432,17 @@ impl Account {
     }
 
     fn shown(&self, message: &Message) -> Value {
-        json!({
+        let mut shown = json!({
             "chat": self.chat(message.chat),
             "id": message.id,
             "out": message.out,
             "date": message.date,
             "text": message.text,
-        })
+        });
+        if let Some(file) = &message.file {
+            shown["media"] = file.shown();
+        }
+        shown
     }
 }
 
@@ -475,11 +508,12 @@ impl Player for Users {
             .ok()
             .filter(|from| *from > 0)
             .ok_or("from.id must be a positive number on telegram-user")?;
+        let file = self.attached(incoming.media.as_ref())?;
         let mut memory = self.memory();
         let known = memory.accounts.get_mut(&id);
         let known = known.ok_or("nobody has signed in with this account")?;
         known.names.insert(from, incoming.from_name.clone());
-        let message = memory.write(id, from, false, &incoming.text);
+        let message = memory.write((id, from), false, &incoming.text, file);
         drop(memory);
         self.news.send_modify(|count| *count += 1);
         Ok(Written {

@@ -1,7 +1,7 @@
 //! Fetching the media of a message while the platform still hands them out.
 //!
 //! One job per message. For each of its media the adapter says where the bytes are, the fetcher gets
-//! them ([`crate::fetch`]), their content says what they are, and the object store keeps them sealed
+//! them ([`crate::fetch`]), or the session of a Telegram user account reads them (`session`), their content says what they are, and the object store keeps them sealed
 //! under the key of the message's text. What became of each is an event, once. What cannot be had is
 //! an event as well: at once when asking again does not help, after every allowed attempt when it
 //! might have. A run that dies leaves objects whose events the next run adds, without fetching again.
@@ -9,6 +9,8 @@
 //! Calls are made in the account's name: with tokens that were renewed if need be, and out of its
 //! budget, as is a fetch that carries a token. A medium alone never ends an account's authorisation:
 //! a platform that refuses the tokens is asked again, with newer ones, until the attempts are spent.
+
+mod session;
 
 use std::time::{Duration, Instant};
 
@@ -28,6 +30,7 @@ use hub_store::vault::{DataKey, Opened};
 use hub_store::{Error, Result};
 use sha2::{Digest as _, Sha256};
 
+use self::session::Place;
 use super::withdrawn::STORE_LOOK;
 use super::{Queue, accounts_behind, entropy};
 use crate::Context;
@@ -101,6 +104,8 @@ struct Source<'a> {
     adapter: &'static dyn Adapter,
     app: &'a App,
     renewal: Option<Renewal>,
+    /// Where they are, if a session fetches them.
+    place: Option<Place>,
     key: &'a DataKey,
 }
 
@@ -234,7 +239,11 @@ impl Media {
         if medium.size.is_some_and(|size| size > bytes_max) {
             return Ok(Err(Missing::Lost(MediaLoss::TooBig)));
         }
-        let bytes = match self.bytes(source, medium, within).await? {
+        let read = match &source.place {
+            Some(place) => self.read(source, place, medium, within).await?,
+            None => self.bytes(source, medium, within).await?,
+        };
+        let bytes = match read {
             Ok(bytes) => bytes,
             Err(missing) => return Ok(Err(missing)),
         };
@@ -304,6 +313,7 @@ impl Media {
             adapter,
             app,
             renewal: None,
+            place: None,
             key,
         };
         // An account that does not show yet would pass for one that is gone, and the medium for lost.
@@ -315,6 +325,10 @@ impl Media {
         let route = account.map(|it| it.route).unwrap_or_default();
         let (platform, owner) = (source.platform(), source.owner());
         source.renewal = self.context.renewal(platform, owner, &route);
+        source.place = match self.place(&source, &route, job.shard).await? {
+            Ok(place) => place,
+            Err(outcome) => return Ok(outcome),
+        };
         let is_last = job.attempts.unsigned_abs() >= retry::JOB.attempts_max;
         let (mut again, mut waits) = (None, None);
         for (medium, index) in media.iter().take(MEDIA_MAX).zip(0..) {

@@ -15,6 +15,7 @@
 mod attempt;
 mod discard;
 mod outcome;
+mod parts;
 mod upload;
 
 use std::time::{Duration, Instant};
@@ -60,6 +61,10 @@ const OBSERVED_MAX: u64 = 50;
 const HELD_LOOK: Duration = Duration::from_secs(5);
 
 const NOT_CONNECTED: &str = "The account is no longer connected.";
+
+/// Why nobody knows how an attempt ended whose worker is gone.
+const STOPPED: &str = "the worker stopped during the call";
+
 /// How soon a send that another process has to make is put before it again.
 const ELSEWHERE: Duration = Duration::from_millis(100);
 
@@ -271,13 +276,14 @@ impl Turn<'_> {
                 },
                 // We hold the lease, so whoever began this attempt is gone: nobody knows how it
                 // ended.
-                Some(State::Sending) if self.is_repeatable(row) => {
+                Some(State::Sending)
+                    if self.is_repeatable(row) && account.needs_reconnect.is_none() =>
+                {
                     self.attempt(account, row).await?
                 }
                 Some(State::Sending) => {
                     let attempt = row.attempts.unsigned_abs();
-                    self.uncertain(row, attempt, "the worker stopped during the call")
-                        .await?
+                    self.uncertain(row, attempt, STOPPED).await?
                 }
                 Some(State::Uncertain) => match wait(row.retry_at) {
                     Some(_) if self.recognised(row).await? => Next::Message,

@@ -224,7 +224,7 @@ impl Telegram {
                     })
                     .collect(),
             },
-            Ok(Got::Sent(_) | Got::Done) => Answered::Syncing,
+            Ok(Got::Sent(_) | Got::Located(_) | Got::Piece(_) | Got::Done) => Answered::Syncing,
             Err(failure) => words(&failure),
         }
     }
@@ -277,9 +277,11 @@ fn words(failure: &Failure) -> Answered {
             "Telegram no longer accepts this session. Please sign in again.",
             true,
         ),
-        Failure::NotSent { .. } | Failure::Unclear { .. } | Failure::Repeated => {
-            no("Telegram was not reached. Please try again.", false)
-        }
+        Failure::NotSent { .. }
+        | Failure::Unclear { .. }
+        | Failure::Incomplete { .. }
+        | Failure::Moved { .. }
+        | Failure::Repeated => no("Telegram was not reached. Please try again.", false),
     }
 }
 

@@ -178,6 +178,7 @@ fn attached(media: &enums::MessageMedia, detail: &mut Map<String, Value>) -> Opt
         name: None,
         size: None,
         duration_s: None,
+        fades: false,
     };
     let mut place = |geo: &enums::GeoPoint, title: Option<&str>| {
         if let enums::GeoPoint::Point(it) = geo {
@@ -193,10 +194,14 @@ fn attached(media: &enums::MessageMedia, detail: &mut Map<String, Value>) -> Opt
                 Some(enums::Photo::Photo(photo)) => Some(photo.id.to_string()),
                 _ => None,
             },
+            fades: it.ttl_seconds.is_some(),
             ..of(ContentKind::Image)
         },
         M::Document(it) => match &it.document {
-            Some(enums::Document::Document(document)) => file(document),
+            Some(enums::Document::Document(document)) => Attached {
+                fades: it.ttl_seconds.is_some(),
+                ..file(document)
+            },
             _ => of(ContentKind::File),
         },
         M::Geo(it) => {
@@ -268,6 +273,7 @@ fn file(it: &types::Document) -> Attached {
         name,
         size: u64::try_from(it.size).ok(),
         duration_s,
+        fades: false,
     }
 }
 
@@ -378,5 +384,22 @@ mod tests {
         }
         let recorded: Told = serde_json::from_str(TOLD).unwrap();
         assert_eq!(told, recorded);
+    }
+
+    #[test]
+    fn a_picture_that_fades_says_so() {
+        let picture = |ttl_seconds| {
+            let media = enums::MessageMedia::Photo(types::MessageMediaPhoto {
+                spoiler: false,
+                live_photo: false,
+                photo: Some(enums::Photo::Empty(types::PhotoEmpty { id: 1 })),
+                ttl_seconds,
+                video: None,
+            });
+            attached(&media, &mut Map::new()).unwrap()
+        };
+        assert!(!picture(None).fades);
+        assert!(picture(Some(10)).fades);
+        assert!(picture(Some(i32::MAX)).fades, "seen once");
     }
 }

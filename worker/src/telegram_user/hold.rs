@@ -15,14 +15,14 @@ use hub_domain::envelope::Append;
 use hub_domain::event::AccountNeedsReconnect;
 use hub_domain::id::{Epoch, Key};
 use hub_domain::platform::Platform;
-use hub_domain::platform::telegram_user::{Chat, Item, Message, Told};
+use hub_domain::platform::telegram_user::{Chat, Handed, Item, Message, Told};
 use hub_store::account::Owner;
 use hub_store::{Result, Store};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use uuid::Uuid;
 
-use super::{Dialog, Failure, Me, Mtproto, Server, bounded};
+use super::{Dialog, Failure, FilePart, Located, Me, Mtproto, Server, bounded};
 use crate::Context;
 
 /// A session is ours for this long after the last renewal.
@@ -55,8 +55,14 @@ pub enum Ask {
     Dialogs(usize),
     /// The newest messages of a chat.
     Messages(Chat, usize),
-    /// To send a text under this number.
-    Send(Chat, String, i64),
+    /// To send a text under this number, beside a file that was handed over.
+    Send(Chat, String, Option<Handed>, i64),
+    /// To hand over a part of a file.
+    SavePart(FilePart),
+    /// Where the file of a message is.
+    Locate(Chat, i64),
+    /// A piece of a file, from here on.
+    Read(Located, u64),
     /// A look at everything that changed, and in a new epoch of the account at everything.
     Sync,
     /// The end of the session.
@@ -72,6 +78,10 @@ pub enum Got {
     Messages(Vec<Message>, i64),
     /// The message's number.
     Sent(i64),
+    /// Where the file is; `None` when there is none.
+    Located(Option<Located>),
+    /// A piece of a file.
+    Piece(Vec<u8>),
     /// It is done, or goes on in the background.
     Done,
 }
@@ -117,6 +127,8 @@ struct Backlog {
     /// What counts of the account's history. In a new one nothing is known.
     epoch: Epoch,
     due: Option<Instant>,
+    /// Until then Telegram wants no calls about files.
+    files_from: Option<Instant>,
 }
 
 /// The thread of a chat.
@@ -439,9 +451,14 @@ impl Hold {
             Ask::Messages(chat, limit) => bounded(connection.history(&chat, limit))
                 .await
                 .map(|messages| Got::Messages(messages, open.me.id)),
-            Ask::Send(chat, text, random_id) => send(&**connection, &chat, &text, random_id)
-                .await
-                .map(Got::Sent),
+            Ask::Send(chat, text, file, random_id) => {
+                let file = file.as_ref();
+                let sent = send(&**connection, (&chat, &text, file), random_id);
+                sent.await.map(Got::Sent)
+            }
+            ask @ (Ask::SavePart(_) | Ask::Locate(..) | Ask::Read(..)) => {
+                of_files(&**connection, ask, &mut backlog.files_from).await
+            }
             Ask::Sync => {
                 self.read_epoch(backlog).await?;
                 let failed = if backlog.dialogs.is_empty() {
@@ -510,18 +527,54 @@ fn wait_of(failure: &Failure) -> Option<Duration> {
 /// A send that was made before is found in the history: the number makes Telegram refuse a second.
 async fn send(
     connection: &dyn Mtproto,
-    chat: &Chat,
-    text: &str,
+    (chat, text, file): (&Chat, &str, Option<&Handed>),
     random_id: i64,
 ) -> std::result::Result<i64, Failure> {
-    match bounded(connection.send(chat, text, random_id)).await {
+    match bounded(connection.send(chat, text, file, random_id)).await {
         Err(Failure::Repeated) => {
             let history = bounded(connection.history(chat, HISTORY_MAX)).await?;
-            let same = history.iter().find(|it| it.out && it.text == text);
+            let same = history
+                .iter()
+                .find(|it| it.out && it.text == text && it.media.is_some() == file.is_some());
             same.map(|it| it.id).ok_or(Failure::Repeated)
         }
         outcome => outcome,
     }
+}
+
+/// A call about files. Telegram counts them by themselves: while it wants patience with one, none is
+/// made, whoever asks, and messages go on.
+async fn of_files(
+    connection: &dyn Mtproto,
+    ask: Ask,
+    from: &mut Option<Instant>,
+) -> std::result::Result<Got, Failure> {
+    let left = from.map(|from| from.saturating_duration_since(Instant::now()));
+    if let Some(left) = left.filter(|left| !left.is_zero()) {
+        return Err(Failure::Wait {
+            seconds: left.as_secs() + 1,
+            reason: "Telegram asked for a pause with files".to_owned(),
+        });
+    }
+    let outcome = match &ask {
+        Ask::SavePart(part) => bounded(connection.save_part(part))
+            .await
+            .map(|()| Got::Done),
+        Ask::Locate(chat, id) => bounded(connection.locate(chat, *id))
+            .await
+            .map(Got::Located),
+        Ask::Read(file, offset) => bounded(connection.read(file, *offset))
+            .await
+            .map(Got::Piece),
+        Ask::Dialogs(_) | Ask::Messages(..) | Ask::Send(..) | Ask::Sync | Ask::LogOut => {
+            let reason = "no call about files".to_owned();
+            Err(Failure::NotSent { reason })
+        }
+    };
+    if let Err(Failure::Wait { seconds, .. }) = &outcome {
+        *from = Some(Instant::now() + Duration::from_secs(*seconds));
+    }
+    outcome
 }
 
 /// What a history says, the oldest first, so that it is told in the order in which it happened.

@@ -5,8 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hub_domain::id::{AccountId, MessageId};
-use hub_domain::platform::SendOutcome;
-use hub_domain::platform::telegram_user::{Chat, is_session};
+use hub_domain::platform::telegram_user::{Chat, Handed, is_session};
 use hub_store::Result;
 use hub_store::account::Owner;
 use hub_store::telegram::Candidate;
@@ -15,7 +14,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::hold::{Ask, Call, Ended, Got, Hold, LEASE};
-use super::{Failure, Server, outcome};
+use super::{Failure, Server};
 use crate::Context;
 
 /// How often a process looks for sessions that nobody holds.
@@ -91,44 +90,39 @@ impl Sessions {
         answered.await.unwrap_or_else(|_| Err(lost()))
     }
 
-    /// Sends a message once, under a number that follows from its id. An answer that was lost is
-    /// asked for again with the same number, which Telegram does not take twice.
+    /// Sends a message once, under a number that follows from its id; returns Telegram's number of it.
+    /// An answer that was lost is asked for again with the same number, which Telegram does not take
+    /// twice.
     pub async fn send(
         &self,
         account: AccountId,
         thread: &str,
-        text: &str,
+        (text, file): (&str, Option<&Handed>),
         message: MessageId,
-    ) -> SendOutcome {
+    ) -> std::result::Result<i64, Failure> {
         let Some(chat) = Chat::of_thread(thread) else {
             let reason = "not a chat of Telegram".to_owned();
-            return SendOutcome::Permanent { reason };
+            return Err(Failure::Refused { reason });
         };
         let begun = Instant::now();
-        let mut lost: Option<String> = None;
+        let mut lost: Option<Failure> = None;
         loop {
-            let ask = Ask::Send(chat.clone(), text.to_owned(), random_id(message));
+            let number = random_id(message);
+            let ask = Ask::Send(chat.clone(), text.to_owned(), file.cloned(), number);
             let failure = match self.ask(account, ask).await {
-                Ok(Got::Sent(id)) => {
-                    return SendOutcome::Sent {
-                        platform_message_id: id.to_string(),
-                    };
-                }
-                Ok(_) => Failure::Unclear {
-                    reason: "another answer than asked for".to_owned(),
-                },
+                Ok(Got::Sent(id)) => return Ok(id),
+                Ok(_) => other_answer(),
                 Err(failure) => failure,
             };
-            if let Failure::Unclear { reason } = &failure {
-                lost = Some(reason.clone());
+            if let Failure::Unclear { .. } = &failure {
+                lost = Some(failure.clone());
             }
             // Once an answer was lost, a refusal says nothing about the first try.
-            let Some(reason) = &lost else {
-                return outcome(failure);
+            let Some(unclear) = &lost else {
+                return Err(failure);
             };
             if begun.elapsed() >= REPEAT_MAX {
-                let reason = reason.clone();
-                return SendOutcome::Unclear { reason };
+                return Err(unclear.clone());
             }
             tokio::time::sleep(REPEAT_AFTER).await;
         }
@@ -137,6 +131,13 @@ impl Sessions {
     /// Lets go of everything; [`keep`] returns when that is done.
     pub fn stop(&self) {
         self.inner.stop.send_replace(true);
+    }
+}
+
+/// Cannot happen: an answer is of the kind that was asked for.
+pub(super) fn other_answer() -> Failure {
+    Failure::Unclear {
+        reason: "another answer than asked for".to_owned(),
     }
 }
 

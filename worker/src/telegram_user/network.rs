@@ -5,6 +5,8 @@
 //! the middle, and hands them over one batch at a time: Telegram's counters move when a batch is
 //! durable.
 
+mod files;
+
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,13 +20,13 @@ use grammers_client::session::types::{PeerId, PeerInfo, PeerRef, UpdateState, Up
 use grammers_client::session::updates::UpdatesLike;
 use grammers_client::tl::{enums, functions, types};
 use grammers_client::{InvocationError, SenderPool, SignInError, client, tl};
-use hub_domain::platform::telegram_user::{Chat, ChatKind, Item, Message};
+use hub_domain::platform::telegram_user::{Chat, ChatKind, Handed, Item, Message};
 use hub_domain::secret::Secret;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::kept::Kept;
-use super::{Dialog, Failure, Me, Mtproto, SignedIn, convert};
+use super::{Dialog, Failure, FilePart, Located, Me, Mtproto, SignedIn, convert};
 
 /// Updates that may wait; more are dropped by the crate, and found again by a look at everything.
 const UPDATES_MAX: NonZeroUsize = NonZeroUsize::new(2_000).expect("not zero");
@@ -385,38 +387,85 @@ impl Mtproto for Network {
         &'a self,
         chat: &'a Chat,
         text: &'a str,
+        file: Option<&'a Handed>,
         random_id: i64,
     ) -> BoxFuture<'a, Result<i64, Failure>> {
         Box::pin(async move {
-            let request = functions::messages::SendMessage {
-                no_webpage: false,
-                silent: false,
-                background: false,
-                clear_draft: false,
-                noforwards: false,
-                update_stickersets_order: false,
-                invert_media: false,
-                allow_paid_floodskip: false,
-                peer: self.peer(chat).await?.into(),
-                reply_to: None,
-                message: text.to_owned(),
-                random_id,
-                reply_markup: None,
-                entities: None,
-                schedule_date: None,
-                schedule_repeat_period: None,
-                send_as: None,
-                quick_reply_shortcut: None,
-                effect: None,
-                allow_paid_stars: None,
-                suggested_post: None,
-                rich_message: None,
+            let peer = self.peer(chat).await?.into();
+            let updates = match file {
+                None => {
+                    let request = functions::messages::SendMessage {
+                        no_webpage: false,
+                        silent: false,
+                        background: false,
+                        clear_draft: false,
+                        noforwards: false,
+                        update_stickersets_order: false,
+                        invert_media: false,
+                        allow_paid_floodskip: false,
+                        peer,
+                        reply_to: None,
+                        message: text.to_owned(),
+                        random_id,
+                        reply_markup: None,
+                        entities: None,
+                        schedule_date: None,
+                        schedule_repeat_period: None,
+                        send_as: None,
+                        quick_reply_shortcut: None,
+                        effect: None,
+                        allow_paid_stars: None,
+                        suggested_post: None,
+                        rich_message: None,
+                    };
+                    self.invoke(&request).await
+                }
+                Some(file) => {
+                    self.invoke(&files::message(peer, text, file, random_id))
+                        .await
+                }
             };
-            let updates = self.invoke(&request).await.map_err(|it| failure(&it))?;
+            let updates = updates.map_err(|it| failure(&it))?;
             sent_id(&updates, random_id).ok_or_else(|| Failure::Unclear {
                 reason: "an answer without a number".to_owned(),
             })
         })
+    }
+
+    fn save_part<'a>(&'a self, part: &'a FilePart) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            match self.save(part).await {
+                Ok(true) => Ok(()),
+                Ok(false) => Err(Failure::NotSent {
+                    reason: "the part was not kept".to_owned(),
+                }),
+                Err(error) => Err(failure(&error)),
+            }
+        })
+    }
+
+    fn locate<'a>(
+        &'a self,
+        chat: &'a Chat,
+        id: i64,
+    ) -> BoxFuture<'a, Result<Option<Located>, Failure>> {
+        Box::pin(async move {
+            let Ok(id) = i32::try_from(id) else {
+                return Ok(None);
+            };
+            let peer = self.peer(chat).await?;
+            let found = self.client.get_messages_by_id(peer, &[id]).await;
+            let found = found.map_err(|it| failure(&it))?.into_iter().flatten();
+            Ok(found.last().and_then(|it| files::located(&it.raw)))
+        })
+    }
+
+    fn read<'a>(
+        &'a self,
+        file: &'a Located,
+        offset: u64,
+    ) -> BoxFuture<'a, Result<Vec<u8>, Failure>> {
+        Box::pin(self.piece(file, offset))
     }
 
     fn updates(&self) -> BoxFuture<'_, Result<Vec<Item>, Failure>> {

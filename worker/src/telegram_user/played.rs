@@ -8,15 +8,17 @@ use hub_store::usage::Call;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use futures::future::BoxFuture;
 use hub_domain::platform::http::{HttpRequest, TransportError};
-use hub_domain::platform::telegram_user::{Chat, Item, Message};
+use hub_domain::platform::telegram_user::{Chat, Handed, Item, Message, PART_BYTES};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::Context;
 
-use super::{Dialog, Failure, Me, Mtproto, SignedIn};
+use super::{Dialog, Failure, FilePart, Located, Me, Mtproto, SignedIn};
 
 /// A session with a played Telegram.
 pub(super) struct Played {
@@ -208,12 +210,57 @@ impl Mtproto for Played {
         &'a self,
         chat: &'a Chat,
         text: &'a str,
+        file: Option<&'a Handed>,
         random_id: i64,
     ) -> BoxFuture<'a, Result<i64, Failure>> {
         Box::pin(async move {
-            let body = json!({ "chat": chat, "text": text, "random_id": random_id });
+            let body = json!({
+                "chat": chat, "text": text, "file": file, "random_id": random_id,
+            });
             let answer = self.call("send", body).await?;
             answer["id"].as_i64().ok_or(()).map_err(unreadable)
+        })
+    }
+
+    fn save_part<'a>(&'a self, part: &'a FilePart) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            let body = json!({
+                "file": part.file, "part": part.part, "parts": part.parts,
+                "is_big": part.is_big, "bytes": STANDARD.encode(&part.bytes),
+            });
+            self.call("save_part", body).await.map(|_| ())
+        })
+    }
+
+    fn locate<'a>(
+        &'a self,
+        chat: &'a Chat,
+        id: i64,
+    ) -> BoxFuture<'a, Result<Option<Located>, Failure>> {
+        Box::pin(async move {
+            let body = json!({ "chat": chat, "id": id });
+            let answer = self.call("locate", body).await?;
+            let file = &answer["file"];
+            let (id, place) = (file["id"].as_str(), file["place"].as_str());
+            Ok(id.zip(place).map(|(id, place)| Located {
+                id: id.to_owned(),
+                size: file["size"].as_u64(),
+                place: place.as_bytes().to_vec(),
+            }))
+        })
+    }
+
+    fn read<'a>(
+        &'a self,
+        file: &'a Located,
+        offset: u64,
+    ) -> BoxFuture<'a, Result<Vec<u8>, Failure>> {
+        Box::pin(async move {
+            let place = String::from_utf8_lossy(&file.place);
+            let body = json!({ "place": place, "offset": offset, "limit": PART_BYTES });
+            let answer = self.call("read", body).await?;
+            let bytes = answer["bytes"].as_str().unwrap_or_default();
+            STANDARD.decode(bytes).map_err(unreadable)
         })
     }
 

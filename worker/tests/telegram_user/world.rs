@@ -1,5 +1,6 @@
 //! A database, an account of a person on Telegram, and workers that can be killed.
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -14,6 +15,7 @@ use hub_domain::id::{Epoch, Place, UserId, account_id};
 use hub_domain::platform::telegram_user::Told;
 use hub_domain::platform::{Connected, Platform};
 use hub_store::account::Owner;
+use hub_store::objects::Objects;
 use hub_store::{Options, PgPool, Store, schema};
 use hub_worker::Context;
 use tokio::runtime::Runtime;
@@ -26,8 +28,19 @@ pub const ROUTE: &str = "42";
 
 pub struct World {
     pub store: Store,
+    pub objects: Objects,
     telegram: Option<String>,
+    folder: Folder,
     pub database: TestDatabase,
+}
+
+/// Where workers keep files.
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _never_made = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 /// A worker in a runtime of its own: dropped, it stops wherever it is, as a killed process does.
@@ -60,9 +73,11 @@ async fn open(settings: &Settings, url: &str) -> Store {
     Store::open(options).await.expect("a store")
 }
 
-fn settings(url: &str, telegram: Option<&str>) -> Settings {
+fn settings(url: &str, telegram: Option<&str>, folder: &Path) -> Settings {
     let env = |name: &str| match name {
         "DATABASE_URL" => Some(url.to_owned()),
+        "HUB_MEDIA_DIR" => Some(folder.to_string_lossy().into_owned()),
+        "HUB_SEND_RETRY_FIRST_MS" => Some("200".to_owned()),
         "ENCRYPTION_KEY" => Some("a key for tests".to_owned()),
         "TELEGRAM_API_ID" => telegram.map(|_| "71000001".to_owned()),
         "TELEGRAM_API_HASH" => telegram.map(|_| "00112233445566778899aabbccddeeff".to_owned()),
@@ -78,8 +93,12 @@ impl World {
         let database = cluster.empty_database().await.expect("a database");
         let pool = hub_store::connect(&database.url().into(), 2).await.unwrap();
         schema::prepare(&pool, 4).await.expect("a schema");
-        let settings = settings(database.url(), telegram);
+        let folder = format!("hub-telegram-{}", Uuid::new_v4());
+        let folder = Folder(std::env::temp_dir().join(folder));
+        let settings = settings(database.url(), telegram, &folder.0);
         Self {
+            objects: Objects::in_folder(&folder.0),
+            folder,
             store: open(&settings, database.url()).await,
             telegram: telegram.map(str::to_owned),
             database,
@@ -94,7 +113,7 @@ impl World {
     pub fn worker(&self) -> Worker {
         let runtime = Runtime::new().unwrap();
         let url = self.database.url().to_owned();
-        let settings = settings(&url, self.telegram.as_deref());
+        let settings = settings(&url, self.telegram.as_deref(), &self.folder.0);
         runtime.spawn(async move {
             let store = open(&settings, &url).await;
             let context = Context::new(store, &settings).expect("a context");

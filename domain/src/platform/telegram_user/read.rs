@@ -248,6 +248,7 @@ fn reactions_name(reactions: &[Reaction]) -> String {
     parts.join(" ")
 }
 
+/// What has no number has faded already, or is none of ours to fetch.
 fn media(it: &Message) -> Vec<Media> {
     let Some(attached) = &it.media else {
         return Vec::new();
@@ -264,6 +265,7 @@ fn media(it: &Message) -> Vec<Media> {
         name: attached.name.clone(),
         size: attached.size,
         duration_s: attached.duration_s,
+        available: (attached.fades || attached.id.is_none()).then_some(false),
         ..Media::default()
     };
     if is_file { vec![media] } else { Vec::new() }

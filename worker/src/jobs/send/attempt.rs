@@ -6,6 +6,7 @@ use chrono::Utc;
 use hub_domain::envelope::Append;
 use hub_domain::event::{FailureClass, SendAttempted};
 use hub_domain::id::{Key, MessageId};
+use hub_domain::platform::telegram_user::Handed;
 use hub_domain::platform::{Credentials, Outbound, SendOutcome};
 use hub_domain::projection::inbox::State;
 use hub_store::Result;
@@ -14,8 +15,10 @@ use hub_store::signal::Topic;
 use hub_store::usage::Call;
 
 use super::outcome::count;
-use super::{NOT_CONNECTED, Next, Turn};
+use super::upload::stored;
+use super::{NOT_CONNECTED, Next, STOPPED, Turn, parts};
 use crate::renewal::{Access, Renewal};
+use crate::telegram_user::{Failure, outcome};
 
 /// A call that is answered sooner is not asked about elsewhere: while it is under way, read models
 /// move many times a second, and each time would be a query.
@@ -61,10 +64,20 @@ impl Turn<'_> {
                     .await;
             }
         };
-        let medium = match self.medium(row, &held).await? {
-            Ok(medium) => medium,
+        let handed = match self.is_session {
+            true => self.handed_over(row, &held).await?.map(|it| (None, it)),
+            false => self.medium(row, &held).await?.map(|it| (it, None)),
+        };
+        let (medium, file) = match handed {
+            Ok(handed) => handed,
             Err(next) => return Ok(next),
         };
+        // Handing the file over may have taken as long as Telegram remembers what was sent.
+        let may_be_sent = parts::may_be_sent(row);
+        if may_be_sent && !self.is_repeatable(row) {
+            let attempt = row.attempts.unsigned_abs();
+            return self.uncertain(row, attempt, STOPPED).await;
+        }
         let platform = self.adapter.platform();
         let (context, paused) = (self.context, held.state.paused);
         if let Some(not_now) = context.admit_unless(paused, platform, self.owner).await {
@@ -91,10 +104,11 @@ impl Turn<'_> {
         }
         let at = Utc::now();
         let outcome = if self.is_session {
-            let sessions = self.context.telegram();
-            sessions
-                .send(self.owner.account, &self.thread, &outbound.text, message)
-                .await
+            let told = (outbound.text.as_str(), file.as_ref());
+            match self.by_session(row, told, may_be_sent).await {
+                Ok(outcome) => outcome,
+                Err(next) => return Ok(next),
+            }
         } else {
             match self.call(message, &held.credentials, &outbound).await? {
                 Some(outcome) => outcome,
@@ -125,6 +139,38 @@ impl Turn<'_> {
             Some(Access::Gone) | None => (version, SendOutcome::Reconnect { reason }),
         };
         self.record(row, attempt, at, version, outcome).await
+    }
+
+    /// Sends by the account's own session. [`Next`]: an attempt before this one may have sent the
+    /// message, and this one did not find out.
+    async fn by_session(
+        &self,
+        row: &message::Model,
+        told: (&str, Option<&Handed>),
+        may_be_sent: bool,
+    ) -> std::result::Result<SendOutcome, Next> {
+        let (sessions, account) = (self.context.telegram(), self.owner.account);
+        let message = MessageId(row.id);
+        let failure = match sessions.send(account, &self.thread, told, message).await {
+            Ok(id) => {
+                return Ok(SendOutcome::Sent {
+                    platform_message_id: id.to_string(),
+                });
+            }
+            Err(failure) => failure,
+        };
+        if let (Failure::Incomplete { .. }, Some(file)) = (&failure, stored(row)) {
+            self.context.handles().forget(account, file.object);
+        }
+        match failure {
+            failure if !may_be_sent => Ok(outcome(failure)),
+            Failure::Wait { seconds, .. } => Err(Next::Pause(Duration::from_secs(seconds))),
+            Failure::NotSent { .. } | Failure::Incomplete { .. } => Err(Next::Pause(parts::AGAIN)),
+            // What is refused now says nothing about the attempt before.
+            failure => Ok(SendOutcome::Unclear {
+                reason: failure.reason().to_owned(),
+            }),
+        }
     }
 
     pub(super) fn renewal(&self) -> Renewal {

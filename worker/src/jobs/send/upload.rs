@@ -39,10 +39,10 @@ use crate::renewal::Access;
 const STEPS_MAX: usize = 100;
 
 /// No upload begins another call after this time: its lease would end before it.
-const UPLOAD_MAX: Duration = Duration::from_secs(45);
+pub(super) const UPLOAD_MAX: Duration = Duration::from_secs(45);
 
 /// After an upload that took longer than this, the send is for the next turn.
-const LONG: Duration = Duration::from_secs(20);
+pub(super) const LONG: Duration = Duration::from_secs(20);
 
 /// How long a platform's handle is remembered; all of them live a day at least.
 const REMEMBERED: Duration = Duration::from_secs(3600);
@@ -57,19 +57,24 @@ pub struct Handles {
 }
 
 impl Handles {
-    fn get(&self, account: AccountId, object: ObjectId) -> Option<String> {
+    pub(super) fn get(&self, account: AccountId, object: ObjectId) -> Option<String> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let (handle, since) = kept.get(&(account, object))?;
         (since.elapsed() < REMEMBERED).then(|| handle.clone())
     }
 
-    fn keep(&self, account: AccountId, object: ObjectId, handle: &str) {
+    pub(super) fn forget(&self, account: AccountId, object: ObjectId) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.remove(&(account, object));
+    }
+
+    pub(super) fn keep(&self, account: AccountId, object: ObjectId, handle: &str) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() >= REMEMBERED_MAX {
             kept.retain(|_, (_, since)| since.elapsed() < REMEMBERED);
         }
         // Full of young ones: this one is uploaded again if need be.
-        if kept.len() < REMEMBERED_MAX {
+        if kept.len() < REMEMBERED_MAX || kept.contains_key(&(account, object)) {
             let entry = (handle.to_owned(), Instant::now());
             kept.insert((account, object), entry);
         }
@@ -77,13 +82,19 @@ impl Handles {
 }
 
 /// How handing a file over ended.
-enum Ended {
+pub(super) enum Ended<Handle, Failure> {
     /// The platform has it.
-    There(String),
+    There(Handle),
     /// It may not be called now.
     NotNow(Duration),
     /// It did not work.
-    Failed(SendOutcome),
+    Failed(Failure),
+}
+
+/// The file that goes with a message.
+pub(super) fn stored(row: &message::Model) -> Option<StoredFile> {
+    let files: Vec<File> = serde_json::from_value(row.files.clone()).unwrap_or_default();
+    files.into_iter().find_map(|file| file.stored)
 }
 
 impl Turn<'_> {
@@ -93,8 +104,7 @@ impl Turn<'_> {
         row: &message::Model,
         held: &Held,
     ) -> Result<std::result::Result<Option<Medium>, Next>> {
-        let files: Vec<File> = serde_json::from_value(row.files.clone()).unwrap_or_default();
-        let Some(file) = files.into_iter().find_map(|file| file.stored) else {
+        let Some(file) = stored(row) else {
             return Ok(Ok(None));
         };
         let (begun, object) = (Instant::now(), file.object);
@@ -135,17 +145,10 @@ impl Turn<'_> {
         let Found::File(_, bytes) = found.await? else {
             return Ok(None);
         };
-        let keys = vault.keyring(self.user, row.media.as_deref()).await?;
-        let described = match row.media.as_deref() {
-            Some(sealed) => keys.open(sealed)?.text(),
-            None => None,
-        };
-        let described = described.and_then(|it| serde_json::from_str::<Vec<Media>>(&it).ok());
-        let name = described.and_then(|media| media.into_iter().next()?.name);
         let kind = MessageType::from_name(&row.message_type).unwrap_or(MessageType::File);
         Ok(Some(Medium {
             kind,
-            name: file_name(&name.unwrap_or_default(), &file.content_type),
+            name: self.name_of(row, &file.content_type).await?,
             content_type: file.content_type,
             bytes: Arc::from(bytes),
             address: self.context.links().url(self.user, file.object, Utc::now()),
@@ -153,7 +156,24 @@ impl Turn<'_> {
         }))
     }
 
-    async fn hand_over(&self, mut flow: Box<dyn UploadFlow>, begun: Instant) -> Result<Ended> {
+    /// What the file that goes with a message is called.
+    pub(super) async fn name_of(&self, row: &message::Model, content_type: &str) -> Result<String> {
+        let vault = self.context.store().vault();
+        let keys = vault.keyring(self.user, row.media.as_deref()).await?;
+        let described = match row.media.as_deref() {
+            Some(sealed) => keys.open(sealed)?.text(),
+            None => None,
+        };
+        let described = described.and_then(|it| serde_json::from_str::<Vec<Media>>(&it).ok());
+        let name = described.and_then(|media| media.into_iter().next()?.name);
+        Ok(file_name(&name.unwrap_or_default(), content_type))
+    }
+
+    async fn hand_over(
+        &self,
+        mut flow: Box<dyn UploadFlow>,
+        begun: Instant,
+    ) -> Result<Ended<String, SendOutcome>> {
         let platform = self.adapter.platform();
         let mut answer = None;
         for _ in 0..STEPS_MAX {
@@ -180,7 +200,7 @@ impl Turn<'_> {
     }
 
     /// What becomes of a message whose file the platform did not take.
-    async fn refused(
+    pub(super) async fn refused(
         &self,
         row: &message::Model,
         version: i64,
@@ -239,7 +259,7 @@ impl Turn<'_> {
     }
 
     /// The message will not be sent.
-    async fn given_up(
+    pub(super) async fn given_up(
         &self,
         row: &message::Model,
         class: FailureClass,
