@@ -14,6 +14,7 @@ mod dlq_traffic;
 mod dump;
 mod erasure;
 mod expectations;
+mod explaining;
 mod facts;
 mod folds;
 mod gapless;
