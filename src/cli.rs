@@ -254,6 +254,11 @@ pub struct Wishes {
     /// switches; a later replay goes on from it.
     #[arg(long, group = "instead", value_name = "TIME|PLACE")]
     pub until: Option<Until>,
+    /// Go back to the generation that was live before, instead of building one: it is brought to
+    /// where the live one is and compared, and then switched to as a new one would be. The one that
+    /// was live is kept until --discard, and a later replay goes on with it.
+    #[arg(long, conflicts_with_all = ["until", "discard", "drop_old"])]
+    pub back: bool,
     /// Drop what runs that did not switch have built, and do nothing else.
     #[arg(long, group = "instead")]
     pub discard: bool,

@@ -6,7 +6,7 @@ use anyhow::Result;
 use chrono::{DateTime, Utc};
 use hub_config::Role;
 use hub_domain::id::MessageId;
-use hub_store::inspect::{self, Explained, Stored};
+use hub_store::inspect::{self, Explained, MessageState, Stored};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -161,22 +161,34 @@ fn detail(event: &Stored) -> String {
 }
 
 fn text(it: &Explained, timeline: &[Moment], open: bool) -> String {
-    let row = &it.message;
-    let direction = if row.outgoing { "outgoing" } else { "incoming" };
-    let mut lines = vec![
-        format!("message {} is {}", row.id, row.state),
-        format!(
-            "  {} {direction}, conversation {}",
-            row.platform, row.conversation_id
-        ),
-        format!("  user {}, account {}", row.user_id, row.account_id),
-    ];
-    if let Some(id) = &row.platform_message_id {
-        lines.push(format!("  the platform calls it {id}"));
-    }
-    if let Some(failure) = &row.failure {
-        let reason = row.failure_reason.as_deref().unwrap_or_default();
-        lines.push(format!("  last refusal: {failure}, {reason}"));
+    let last = it.events.last().map_or(0, |step| step.event.place.position);
+    let mut lines = match &it.message {
+        Some(row) => of_row(row),
+        None => vec![
+            format!(
+                "message {} is in the log and not in the inbox: {}",
+                it.id,
+                why_not(it)
+            ),
+            format!("  conversation {}", it.conversation),
+        ],
+    };
+    for parked in &it.parked {
+        lines.push(format!(
+            "  parked by {} at {}-{} since {}, {}{}: see `hub dlq`",
+            match parked.is_live {
+                Some(_) => format!("{} {}", parked.reactor, parked.generation),
+                None => parked.reactor.clone(),
+            },
+            it.shard,
+            parked.position,
+            time(parked.parked_at),
+            parked.class,
+            match parked.reason.as_str() {
+                "" => String::new(),
+                reason => format!(": {reason}"),
+            },
+        ));
     }
     lines.push("what happened".to_owned());
     for moment in timeline {
@@ -195,8 +207,7 @@ fn text(it: &Explained, timeline: &[Moment], open: bool) -> String {
             input.place
         ));
     }
-    let last = it.events.last().map_or(0, |step| step.event.place.position);
-    lines.push(format!("who has come how far in shard {}", row.shard));
+    lines.push(format!("who has come how far in shard {}", it.shard));
     for checkpoint in &it.checkpoints {
         let name = match checkpoint.is_live {
             Some(true) => format!("{} {} (live)", checkpoint.reactor, checkpoint.generation),
@@ -230,6 +241,44 @@ fn text(it: &Explained, timeline: &[Moment], open: bool) -> String {
         lines.extend(opened(it));
     }
     lines.join("\n") + "\n"
+}
+
+fn of_row(row: &MessageState) -> Vec<String> {
+    let direction = if row.outgoing { "outgoing" } else { "incoming" };
+    let mut lines = vec![
+        format!("message {} is {}", row.id, row.state),
+        format!(
+            "  {} {direction}, conversation {}",
+            row.platform, row.conversation_id
+        ),
+        format!("  user {}, account {}", row.user_id, row.account_id),
+    ];
+    if let Some(id) = &row.platform_message_id {
+        lines.push(format!("  the platform calls it {id}"));
+    }
+    if let Some(failure) = &row.failure {
+        let reason = row.failure_reason.as_deref().unwrap_or_default();
+        lines.push(format!("  last refusal: {failure}, {reason}"));
+    }
+    lines
+}
+
+/// Why the inbox does not have it.
+fn why_not(it: &Explained) -> &'static str {
+    let first = it
+        .events
+        .first()
+        .map_or(0, |step| step.event.place.position);
+    let inbox = it.checkpoints.iter();
+    let inbox = inbox.filter(|it| it.reactor == "inbox" && it.is_live == Some(true));
+    let mut parked = it.parked.iter();
+    if parked.any(|it| it.reactor == "inbox" && it.is_live == Some(true)) {
+        "the inbox could not process it"
+    } else if inbox.map(|it| it.position).max() < Some(first) {
+        "the inbox has not come to it yet"
+    } else {
+        "the inbox has passed it: it was forgotten, discarded, or is known under another id"
+    }
 }
 
 /// What was asked to be opened.

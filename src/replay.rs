@@ -44,7 +44,8 @@ pub fn run(which: Which, wishes: &Wishes) -> Result<()> {
     let settings = roles::load(Role::Migrate)?;
     roles::runtime()?.block_on(async {
         let pool = connect(&settings).await?;
-        let different = rebuild(&pool, &projections(which), end, wishes.json).await?;
+        let how = if wishes.back { How::Back } else { How::Again };
+        let different = rebuild(&pool, &projections(which), how, end, wishes.json).await?;
         if !different.is_empty() && end != End::SwitchDespiteDifferences {
             bail!("{}", differs(&different));
         }
@@ -67,18 +68,31 @@ pub async fn connect(settings: &hub_config::Settings) -> Result<PgPool> {
     Ok(hub_store::connect(&url, CONNECTIONS).await?)
 }
 
+/// Where the generation comes from that the live one is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// It is folded again from the log.
+    Again,
+    /// It was live before.
+    Back,
+}
+
 /// Rebuilds these one after the other and prints their certificates. Returns those that differ.
 pub async fn rebuild(
     pool: &PgPool,
     projections: &[Projection],
+    how: How,
     end: End,
     json: bool,
 ) -> Result<Vec<&'static str>> {
     let mut different = Vec::new();
     for projection in projections {
         let bar = Bar::new(projection.name());
-        let outcome =
-            generation::rebuild(pool, *projection, end, &|progress| bar.draw(progress)).await;
+        let draw = |progress| bar.draw(progress);
+        let outcome = match how {
+            How::Again => generation::rebuild(pool, *projection, end, &draw).await,
+            How::Back => generation::back(pool, *projection, end, &draw).await,
+        };
         bar.clear();
         let certificate = outcome?;
         if json {
@@ -152,17 +166,24 @@ fn tidy(which: Which, wishes: &Wishes) -> Result<()> {
 
 /// The certificate for people.
 fn text(it: &Certificate) -> String {
-    let mut lines = vec![format!(
-        "{}: generation {} rebuilt beside {}{}",
-        it.projection,
-        it.rebuilt,
-        it.live,
-        if it.resumed {
-            ", going on with an earlier run"
-        } else {
-            ""
-        }
-    )];
+    let back = it.rebuilt < it.live;
+    let mut lines = vec![match (back, it.resumed) {
+        (true, _) => format!(
+            "{}: generation {}, live before {}, brought to the same place",
+            it.projection, it.rebuilt, it.live
+        ),
+        (false, resumed) => format!(
+            "{}: generation {} rebuilt beside {}{}",
+            it.projection,
+            it.rebuilt,
+            it.live,
+            if resumed {
+                ", going on with an earlier run"
+            } else {
+                ""
+            }
+        ),
+    }];
     for table in &it.tables {
         lines.push(format!(
             "  {:14} live    {:>10} rows  {}",
@@ -185,6 +206,16 @@ fn text(it: &Certificate) -> String {
     ));
     if let Some(switched_at) = it.switched_at {
         lines.push(format!("  switched at    {switched_at} events"));
+    }
+    if it.live_fold.is_some_and(|live| live != it.fold) {
+        let live = match it.live_fold {
+            None | Some(0) => "several versions, or one that nobody knows".to_owned(),
+            Some(version) => format!("version {version}"),
+        };
+        lines.push(format!(
+            "  folded by      version {} here; live: {live}",
+            it.fold
+        ));
     }
     let parked = it.parked;
     if parked != Default::default() {
@@ -216,14 +247,19 @@ fn text(it: &Certificate) -> String {
         Verdict::Equal => "equal",
         Verdict::Different => "DIFFERENT",
     };
+    let (older, newer) = ("--drop-old", "--discard");
     let fate = match it.fate {
         Fate::Live => format!(
-            "generation {} is live; {} is kept until --drop-old",
-            it.rebuilt, it.live
+            "generation {} is live; {} is kept until {}",
+            it.rebuilt,
+            it.live,
+            if back { newer } else { older }
         ),
         Fate::Kept => format!(
-            "generation {} stays live; {} is kept until --discard",
-            it.live, it.rebuilt
+            "generation {} stays live; {} is kept until {}",
+            it.live,
+            it.rebuilt,
+            if back { older } else { newer }
         ),
         Fate::Dropped => format!("generation {} stays live; {} is gone", it.live, it.rebuilt),
     };

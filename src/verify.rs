@@ -12,7 +12,8 @@ use hub_store::project::Projection;
 use hub_store::seal::{self, Report, SealKey};
 
 use crate::cli::What;
-use crate::{replay, roles};
+use crate::replay::{self, How};
+use crate::roles;
 
 /// `hub verify`
 pub fn run(what: What, against: Option<&Path>, json: bool) -> Result<()> {
@@ -31,7 +32,7 @@ pub fn run(what: What, against: Option<&Path>, json: bool) -> Result<()> {
     let exported = against.map(open).transpose()?;
     roles::runtime()?.block_on(async {
         let pool = replay::connect(&settings).await?;
-        let different = replay::rebuild(&pool, projections, End::Drop, json).await?;
+        let different = replay::rebuild(&pool, projections, How::Again, End::Drop, json).await?;
         let mut complaints = Vec::new();
         if !different.is_empty() {
             complaints.push(replay::differs(&different));

@@ -21,6 +21,7 @@ mod m0014_subscriptions;
 mod m0015_telegram_sessions;
 mod m0016_media;
 mod m0019_forgetting;
+mod m0023_folds;
 mod m0024_heads;
 
 use sea_orm_migration::prelude::*;
@@ -49,6 +50,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0015_telegram_sessions::Migration),
             Box::new(m0016_media::Migration),
             Box::new(m0019_forgetting::Migration),
+            Box::new(m0023_folds::Migration),
             Box::new(m0024_heads::Migration),
         ]
     }

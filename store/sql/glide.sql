@@ -7,6 +7,7 @@
 -- $4      kinds it never has anything to do with
 -- $5      kinds it has nothing to do with unless they are the first of their stream
 -- $6..$7  at most this many events of a shard, and never beyond this position
+-- $8      version of its fold
 WITH held AS MATERIALIZED (
     -- As in every turn, the commit does not wait for the disk.
     SELECT shard, position, set_config('synchronous_commit', 'off', true) FROM checkpoints
@@ -28,7 +29,8 @@ WITH held AS MATERIALIZED (
         JOIN ahead a ON a.shard = r.shard AND a.position <= r.position
     GROUP BY r.shard, h.position, r.position HAVING count(*) = r.position - h.position
 )
-UPDATE checkpoints c SET position = d.upto, updated_at = clock_timestamp()
+UPDATE checkpoints c SET position = d.upto, updated_at = clock_timestamp(),
+    fold = CASE WHEN c.position = 0 OR c.fold = $8 THEN $8 ELSE 0 END
 FROM dense d
 WHERE c.shard = d.shard AND c.reactor = $2 AND c.generation = $3 AND c.position = d.after
     AND d.upto > d.after

@@ -1,4 +1,5 @@
--- Writes changed conversations; what cannot change after birth is not updated.
+-- Writes changed conversations; what cannot change after birth is not updated. When one began can: an
+-- import may tell of an earlier time.
 INSERT INTO read.conversations (shard, generation, id, user_id, account_id, platform, thread,
     participant_id, participant_name, named_at, last_message_at, unread, messages, read_through,
     delivered_until, seen_until, forgotten, created_at, updated_at)
@@ -23,4 +24,5 @@ ON CONFLICT (shard, generation, id) DO UPDATE SET
     delivered_until = EXCLUDED.delivered_until,
     seen_until = EXCLUDED.seen_until,
     forgotten = EXCLUDED.forgotten,
+    created_at = EXCLUDED.created_at,
     updated_at = EXCLUDED.updated_at

@@ -17,6 +17,7 @@ use sqlx::{PgPool, Postgres, Transaction};
 
 use crate::error::{Error, Result};
 use crate::parked::{self, Class, Parking};
+use crate::project::Projection;
 
 /// A reactor by name and generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,6 +26,13 @@ pub struct Reactor {
     pub name: &'static str,
     /// The generation of the read model it builds; 0 when it builds none.
     pub generation: i16,
+}
+
+impl Reactor {
+    /// The version of the fold that this build moves its checkpoint with; 0 when it folds nothing.
+    pub(crate) fn fold(self) -> i32 {
+        Projection::from_name(self.name).map_or(0, Projection::fold)
+    }
 }
 
 /// A transaction that holds a reactor's checkpoint in one shard.
@@ -146,6 +154,7 @@ impl Turns {
         let shard = |(from, _): &(Place, i64)| from.shard.0;
         let moved = sqlx::query(
             "UPDATE checkpoints c SET position = w.upto, updated_at = clock_timestamp(), \
+                 fold = CASE WHEN c.position = 0 OR c.fold = $7 THEN $7 ELSE 0 END, \
                  parked = CASE WHEN c.shard = ANY ($6) THEN \
                      (SELECT count(*) FROM parked p WHERE p.shard = c.shard \
                          AND p.reactor = c.reactor AND p.generation = c.generation \
@@ -170,6 +179,7 @@ impl Turns {
                 .map(|shard| shard.0)
                 .collect::<Vec<_>>(),
         )
+        .bind(reactor.fold())
         .execute(&mut *self.tx)
         .await?
         .rows_affected();
@@ -244,12 +254,14 @@ impl Turn {
         }
         let moved = sqlx::query(if self.recount {
             "UPDATE checkpoints c SET position = $5, updated_at = clock_timestamp(), \
+                 fold = CASE WHEN position = 0 OR fold = $6 THEN $6 ELSE 0 END, \
                  parked = (SELECT count(*) FROM parked p WHERE p.shard = c.shard \
                      AND p.reactor = c.reactor AND p.generation = c.generation \
                      AND p.class <> 'held') \
              WHERE shard = $1 AND reactor = $2 AND generation = $3 AND position = $4"
         } else {
-            "UPDATE checkpoints SET position = $5, updated_at = clock_timestamp() \
+            "UPDATE checkpoints SET position = $5, updated_at = clock_timestamp(), \
+                 fold = CASE WHEN position = 0 OR fold = $6 THEN $6 ELSE 0 END \
              WHERE shard = $1 AND reactor = $2 AND generation = $3 AND position = $4"
         })
         .bind(shard.0)
@@ -257,6 +269,7 @@ impl Turn {
         .bind(reactor.generation)
         .bind(self.from.position)
         .bind(to)
+        .bind(reactor.fold())
         .execute(&mut *self.tx)
         .await?
         .rows_affected();

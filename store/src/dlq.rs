@@ -122,6 +122,17 @@ pub async fn parked(pool: &PgPool, filter: &Filter) -> Result<Vec<Parked>> {
     if filter.queue.is_some() {
         return Ok(Vec::new());
     }
+    if let Some(reactor) = &filter.reactor {
+        // A misspelt one would look as if nothing were parked.
+        let known = || REACTORS.iter().map(|(name, _)| *name).chain(PROJECTIONS);
+        if known().all(|name| name != reactor) {
+            let known: Vec<&str> = known().collect();
+            return Err(Error::Refused(format!(
+                "there is no reactor {reactor:?}: one of {}",
+                known.join(", ")
+            )));
+        }
+    }
     let statement = format!(
         "{HEADS} AND ($1::text IS NULL OR p.reactor = $1) AND ($2::uuid IS NULL OR p.stream = $2) \
          ORDER BY p.parked_at, p.shard, p.position, p.reactor"

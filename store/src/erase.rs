@@ -225,6 +225,10 @@ impl Store {
         erased.logins = self
             .remove(sqlx::query("DELETE FROM logins WHERE user_id = $1").bind(user.0))
             .await?;
+        // Of all who may be at it one takes the login away: a person is counted once.
+        if erased.logins > 0 {
+            metrics::counter!("hub_erasures_total").increment(1);
+        }
         Ok(erased)
     }
 

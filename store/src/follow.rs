@@ -167,6 +167,7 @@ async fn pass_by(
         .bind(glide.first_only)
         .bind(GLIDE_EVENTS_MAX)
         .bind(glide.to)
+        .bind(reactor.fold())
         .fetch_all(pool)
         .await?;
     let passed = passed

@@ -6,11 +6,16 @@
 //! the comparison itself happens in the snapshot and holds up nobody. The switch is one short
 //! transaction that changes one number.
 //!
-//! Killed anywhere, the live model is as it was, and the next run goes on with what is there. Only
-//! folding happens here: no call to a platform, no job, no signal.
+//! Killed anywhere, the live model is as it was, and the next run goes on with what is there, if it
+//! has the same version of the fold. Only folding happens here: no call to a platform, no job, no
+//! signal.
+//!
+//! Going back is the same with the generation that was live before: it stands where it was left, is
+//! brought to where the live one is, compared, and switched to under the same conditions.
 
 mod certificate;
 mod compare;
+mod fold;
 mod partition;
 mod switch;
 mod until;
@@ -82,11 +87,52 @@ pub async fn rebuild(
 ) -> Result<Certificate> {
     let claim = claim(pool, projection).await?;
     let pair = Pair::beside_live(pool, projection).await?;
+    fold::expect_ours(pool, pair, fold::BEGUN_ELSEWHERE).await?;
     let resumed = partition::create(pool, pair).await?;
+    let certificate = prove(pool, pair, resumed, end, report).await?;
+    // Said politely; a dropped connection would release it as well.
+    claim.close().await?;
+    Ok(certificate)
+}
+
+/// Goes back to the newest generation that was live before the one that is: brings it to where the
+/// live one is, compares both, and ends as wished. The one that was live stays, as one that is beside
+/// the live one, and the next rebuild goes on with it. What another version of the fold has made is
+/// only gone back to [`End::SwitchDespiteDifferences`], as it ends up of several.
+pub async fn back(
+    pool: &PgPool,
+    projection: Projection,
+    end: End,
+    report: Report<'_>,
+) -> Result<Certificate> {
+    let claim = claim(pool, projection).await?;
+    let pair = Pair::before_live(pool, projection).await?;
+    if end != End::SwitchDespiteDifferences {
+        fold::expect_ours(
+            pool,
+            pair,
+            "bring it up with the build that made it, or say --accept-differences",
+        )
+        .await?;
+    }
+    let certificate = prove(pool, pair, true, end, report).await?;
+    claim.close().await?;
+    Ok(certificate)
+}
+
+/// Brings a generation to where the live one is, compares both, and ends as wished.
+async fn prove(
+    pool: &PgPool,
+    pair: Pair,
+    resumed: bool,
+    end: End,
+    report: Report<'_>,
+) -> Result<Certificate> {
+    let live_fold = fold::of(pool, pair.projection, pair.live).await?;
     let run = Run::begin(pool, pair, report).await?;
     run.catch_up().await?;
     partition::analyze(pool, pair).await?;
-    let mut certificate = Certificate::new(pair, resumed);
+    let mut certificate = Certificate::new(pair, resumed, live_fold);
     for shard in run.shards() {
         compare::shard(&run, shard, &mut certificate).await?;
     }
@@ -95,14 +141,12 @@ pub async fn rebuild(
         End::Switch if equal => switch::switch(&run, &mut certificate, false).await?,
         End::SwitchDespiteDifferences => switch::switch(&run, &mut certificate, true).await?,
         End::Drop if !resumed => {
-            drop_generation(pool, projection, pair.next).await?;
+            drop_generation(pool, pair.projection, pair.next).await?;
             certificate.fate = Fate::Dropped;
         }
         End::Switch | End::Keep | End::Drop => {}
     }
     certificate.sum_up(run.progress());
-    // Said politely; a dropped connection would release it as well.
-    claim.close().await?;
     Ok(certificate)
 }
 
@@ -112,7 +156,7 @@ struct Pair {
     projection: Projection,
     /// What readers see.
     live: i16,
-    /// What is being built.
+    /// What is being built, or gone back to.
     next: i16,
 }
 
@@ -122,6 +166,30 @@ impl Pair {
         let live = live_generation(pool, projection.name()).await?;
         let next = live.checked_add(1).ok_or_else(|| {
             Error::Refused("there is no number left for another generation".to_owned())
+        })?;
+        Ok(Self {
+            projection,
+            live,
+            next,
+        })
+    }
+
+    /// The live generation, and the newest of those that were live before and are kept.
+    async fn before_live(pool: &PgPool, projection: Projection) -> Result<Self> {
+        let live = live_generation(pool, projection.name()).await?;
+        let before: Option<i16> = sqlx::query_scalar(
+            "SELECT max(generation) FROM checkpoints WHERE reactor = $1 AND generation < $2",
+        )
+        .bind(projection.name())
+        .bind(live)
+        .fetch_one(pool)
+        .await?;
+        let next = before.ok_or_else(|| {
+            Error::Refused(format!(
+                "there is no earlier generation of {} to go back to: there never was one, or \
+                 --drop-old has dropped it",
+                projection.name()
+            ))
         })?;
         Ok(Self {
             projection,

@@ -7,6 +7,7 @@
 mod explain;
 mod find;
 mod open;
+mod subject;
 
 use chrono::{DateTime, Utc};
 use hub_domain::id::{Place, Shard, Sharding, StreamId};
@@ -19,7 +20,7 @@ use crate::error::Result;
 use crate::{checkpoint, places};
 
 pub use explain::{
-    Asked, Checkpoint, Ended, Explained, Input, KeptInput, MessageState, Step, explain,
+    Asked, Checkpoint, Ended, Explained, Input, KeptInput, MessageState, ParkedEvent, Step, explain,
 };
 pub use find::{Found, find};
 pub use open::{Opener, hide};

@@ -50,6 +50,16 @@ impl Projection {
         }
     }
 
+    /// The version of its fold, with everything that decides what rows events end in: the fold, what
+    /// is loaded for it, how rows are written, how old events are read. Raised whenever the same
+    /// events end in other rows (`store/tests/it/folds.rs` notices), because what two versions have
+    /// folded one after the other is neither's.
+    pub fn fold(self) -> i32 {
+        match self {
+            Self::Accounts | Self::Inbox => 1,
+        }
+    }
+
     /// The reactor that builds this generation of it.
     pub fn reactor(self, generation: i16) -> Reactor {
         Reactor {

@@ -34,6 +34,14 @@ pub struct Unread {
     pub by_platform: BTreeMap<String, i64>,
 }
 
+impl Unread {
+    fn add(&mut self, account: &account::Model, unread: i64) {
+        let of_platform = self.by_platform.entry(account.platform.clone());
+        *of_platform.or_default() += unread;
+        self.total += unread;
+    }
+}
+
 /// A page of rows, and how many there are in all.
 #[derive(Clone, Debug)]
 pub struct Page<T> {
@@ -366,18 +374,11 @@ impl Store {
         let accounts = self.accounts(user, false).await?;
         let mut unread = Unread::default();
         for account in &accounts {
-            unread
-                .by_platform
-                .entry(account.platform.clone())
-                .or_default();
+            unread.add(account, 0);
         }
         for total in self.totals(user).await? {
             if let Some(account) = accounts.iter().find(|account| account.id == total.id) {
-                *unread
-                    .by_platform
-                    .entry(account.platform.clone())
-                    .or_default() += total.unread;
-                unread.total += total.unread;
+                unread.add(account, total.unread);
             }
         }
         Ok(unread)

@@ -153,6 +153,14 @@ async fn people_are_forgotten_while_messages_come_and_go() {
                 SELECT FROM data_keys o WHERE o.subject = k.owner AND o.wrapped IS NULL)";
     assert_eq!(count(&world, left).await, 0);
 
+    // Each was counted once, whoever did it.
+    let metrics = world.http().get(&format!("{}/metrics", world.base())).await;
+    assert!(
+        metrics.raw.contains("hub_erasures_total 2\n"),
+        "{}",
+        metrics.raw
+    );
+
     // With nobody running but the database.
     world.kill();
     let done = said(&hub(

@@ -152,8 +152,34 @@ async fn a_replay_asks_no_platform_and_changes_no_answer() {
     world.incoming(&page, "501", "Still there?").await;
     user.conversation(3).await;
     user.send(&id, "Still there.").await.expect(201);
+    // Back to the one before, which has missed the last messages, and on with it.
+    let back = hub(&world, &["replay", "all", "--back", "--json"]);
+    assert!(back.status.success(), "{back:?}");
+    for certificate in certificates(&back) {
+        assert_eq!(certificate["verdict"], "equal", "{certificate}");
+        assert_eq!(certificate["fate"], "live", "{certificate}");
+        assert_eq!(certificate["rebuilt"], 1, "{certificate}");
+        assert_eq!(
+            certificate["live_fold"], certificate["fold"],
+            "{certificate}"
+        );
+    }
+    user.conversation(3).await;
+    let forward = hub(&world, &["replay", "all"]);
+    assert!(forward.status.success(), "{forward:?}");
+    let said = String::from_utf8_lossy(&forward.stdout).into_owned();
+    assert!(
+        said.contains("generation 2 is live; 1 is kept until --drop-old"),
+        "{said}"
+    );
     let dropped = hub(&world, &["replay", "all", "--drop-old"]);
     assert!(dropped.status.success(), "{dropped:?}");
+    let nowhere = hub(&world, &["replay", "inbox", "--back"]);
+    assert_eq!(nowhere.status.code(), Some(1));
+    let why = String::from_utf8_lossy(&nowhere.stderr).into_owned();
+    assert!(why.contains("no earlier generation of inbox"), "{why}");
+    let senseless = hub(&world, &["replay", "inbox", "--back", "--drop-old"]);
+    assert_eq!(senseless.status.code(), Some(2));
     world.incoming(&page, "501", "Good.").await;
     user.conversation(4).await;
 

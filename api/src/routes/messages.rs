@@ -80,13 +80,23 @@ async fn recent(
     tag = "Messages",
     summary = "How many messages were not read",
     security(("bearer" = [])),
+    params(ask::Past),
     responses(
         (status = 200, description = "The counts", body = answer::Unread),
+        (status = 400, description = "`VALIDATION_ERROR`: a parameter is not what it should be"),
+        (status = 422, description = "`PAST_TOO_LONG`: `asOf` takes too many events to work out"),
         (status = 500, description = "`FETCH_FAILED`"),
     ),
 )]
-async fn unread(State(api): State<Api>, caller: Caller) -> Result<Json<Value>, Problem> {
-    let unread = api.store().unread(caller.user).await;
+async fn unread(
+    State(api): State<Api>,
+    caller: Caller,
+    params: Params,
+) -> Result<Json<Value>, Problem> {
+    let unread = match params.time("asOf")? {
+        Some(then) => api.store().unread_at(caller.user, then).await,
+        None => api.store().unread(caller.user).await,
+    };
     let unread = unread.map_err(|error| COUNTING.because(error))?;
     Ok(Json(json!({
         "total": unread.total,

@@ -311,7 +311,8 @@ impl History<'_> {
             THREADS.map(|query| format!("/api/messages/{}?{query}", thread.conversation))
         });
         let mut answers = Vec::new();
-        for path in lists.into_iter().chain(threads) {
+        let unread = ["/api/messages/unread/count?".to_owned()];
+        for path in lists.into_iter().chain(unread).chain(threads) {
             let then = as_of.map(|at| at.to_rfc3339_opts(SecondsFormat::Micros, true));
             let then = then.map_or(String::new(), |at| format!("&asOf={at}"));
             let answer = self.hub.get(self.ann, &format!("{path}{then}")).await;

@@ -93,11 +93,15 @@ async fn before_the_beginning_there_is_nothing_and_strangers_find_nothing() {
         assert_eq!((foreign.status, foreign.code()), (403, "FORBIDDEN"));
         let list = format!("/api/conversations?asOf={when}");
         assert_eq!(hub.get(&eve, &list).await.body["total"], 0);
+        let unread = format!("/api/messages/unread/count?asOf={when}");
+        assert_eq!(hub.get(&eve, &unread).await.body["total"], 0);
     }
     for odd in ["", "yesterday", "1767225600", "2026-13-01"] {
         let list = format!("/api/conversations?asOf={odd}");
         let list = hub.get(&ann, &list).await.expect(StatusCode::BAD_REQUEST);
         assert_eq!(list.flat_code(), "VALIDATION_ERROR");
+        let unread = format!("/api/messages/unread/count?asOf={odd}");
+        assert_eq!(hub.get(&ann, &unread).await.status, 400);
         let messages = hub.get(&ann, &format!("{path}?asOf={odd}")).await;
         assert_eq!(
             (messages.status, messages.code()),
@@ -133,6 +137,8 @@ async fn a_past_that_is_too_long_is_refused_and_says_what_to_do() {
     let path = format!("/api/conversations?asOf={time}");
     let list = hub.get(&ann, &path).await;
     assert_eq!((list.status, list.flat_code()), (422, "PAST_TOO_LONG"));
+    let path = format!("/api/messages/unread/count?asOf={time}");
+    assert_eq!(hub.get(&ann, &path).await.status, 422);
     // What has not changed since is not folded, however long it is.
     let list = hub.get(&ann, "/api/conversations?asOf=2999-01-01").await;
     assert_eq!((list.status, &list.body["total"]), (200, &json!(1)));

@@ -137,10 +137,15 @@ pub struct Certificate {
     pub projection: &'static str,
     /// The generation readers saw when it was made.
     pub live: i16,
-    /// The generation that was built beside it.
+    /// The generation that was built beside it; a smaller number when it was gone back to.
     pub rebuilt: i16,
     /// An earlier run had begun it.
     pub resumed: bool,
+    /// The version of the fold that this build has.
+    pub fold: i32,
+    /// The version that folded the live generation: 0 when there were several or nobody knows, null
+    /// when nothing was folded yet.
+    pub live_fold: Option<i32>,
     /// The verdict.
     pub verdict: Verdict,
     /// What became of the rebuilt generation.
@@ -168,12 +173,14 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    pub(super) fn new(pair: Pair, resumed: bool) -> Self {
+    pub(super) fn new(pair: Pair, resumed: bool, live_fold: Option<i32>) -> Self {
         Self {
             projection: pair.projection.name(),
             live: pair.live,
             rebuilt: pair.next,
             resumed,
+            fold: pair.projection.fold(),
+            live_fold,
             verdict: Verdict::Equal,
             fate: Fate::Kept,
             compared_at: 0,

@@ -14,7 +14,7 @@ use hub_domain::limits::REBUILD_SHARDS_MAX;
 use serde::Serialize;
 use sqlx::PgPool;
 
-use super::{Digest, HELD_PAUSE, Pair, Report, Run, claim, compare, partition};
+use super::{Digest, HELD_PAUSE, Pair, Report, Run, claim, compare, fold, partition};
 use crate::checkpoint::live_position;
 use crate::error::{Error, Result};
 use crate::project::Projection;
@@ -98,6 +98,7 @@ pub async fn reconstruct(
         expect_before(pool, pair, *target).await?;
         expect_live(pool, pair, *target).await?;
     }
+    fold::expect_ours(pool, pair, fold::BEGUN_ELSEWHERE).await?;
     let resumed = partition::create(pool, pair).await?;
     let mut run = Run::begin(pool, pair, report).await?;
     run.total = 0;

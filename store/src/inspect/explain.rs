@@ -1,27 +1,34 @@
 //! Everything that is known about one message, from raw input to socket frame.
 //!
 //! Promises: what is said is read from where the hub keeps it, never guessed; what is no longer kept
-//! is missing, and said to be.
+//! is missing, and said to be. A message that the inbox does not have, because its events are parked,
+//! have not been folded yet or were forgotten, is found in the log.
 
 use chrono::{DateTime, Utc};
 use hub_domain::command::Command;
-use hub_domain::id::{ConversationId, MessageId, Place, Shard, StreamId};
-use hub_domain::limits::REBUILD_BATCH_MAX;
+use hub_domain::id::{ConversationId, MessageId, Place, Shard};
 use serde::Serialize;
-use serde_json::Value;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::{Opener, Stored, as_text, hide, of_stream, shards};
-use crate::error::{Error, Result};
-use crate::schema::sharding;
+use super::subject::{Subject, about};
+use super::{Opener, Stored, as_text, hide};
+use crate::error::Result;
 use crate::told::{self, Told};
 
 /// A message explained.
 #[derive(Clone, Debug, Serialize)]
 pub struct Explained {
-    /// The message as the live inbox has it.
-    pub message: MessageState,
+    /// The message.
+    pub id: MessageId,
+    /// Its shard.
+    pub shard: Shard,
+    /// Its conversation.
+    pub conversation: ConversationId,
+    /// The message as the live inbox has it; `None` when it has not.
+    pub message: Option<MessageState>,
+    /// Events about it that somebody has put aside.
+    pub parked: Vec<ParkedEvent>,
     /// The raw input that its events name as their cause.
     pub inputs: Vec<Input>,
     /// The events about it, in order.
@@ -32,6 +39,25 @@ pub struct Explained {
     pub asked: Vec<Asked>,
     /// Jobs of its conversation that ended; the history is kept for a day.
     pub ended: Vec<Ended>,
+}
+
+/// An event about the message that a reactor has put aside.
+#[derive(Clone, Debug, Serialize, sqlx::FromRow)]
+pub struct ParkedEvent {
+    /// The reactor or projection.
+    pub reactor: String,
+    /// The generation it builds, 0 for none.
+    pub generation: i16,
+    /// Readers see this generation; `None` of a reactor without generations.
+    pub is_live: Option<bool>,
+    /// The position of the event.
+    pub position: i64,
+    /// Why, in a word; `held` when it stands behind another of its stream.
+    pub class: String,
+    /// Why, in words.
+    pub reason: String,
+    /// Since when.
+    pub parked_at: DateTime<Utc>,
 }
 
 /// An event about the message.
@@ -150,17 +176,17 @@ pub struct Ended {
     pub lease_owner: Option<String>,
 }
 
-/// Explains a message of the inbox. What is sealed is hidden unless there is an opener.
+/// Explains a message. What is sealed is hidden unless there is an opener. One that the inbox does
+/// not have is looked for through the whole log.
 pub async fn explain(
     pool: &PgPool,
     message: MessageId,
     mut opener: Option<&mut Opener>,
 ) -> Result<Explained> {
-    let row = state(pool, message).await?;
-    let shard = Shard(row.shard);
-    let conversation = ConversationId(row.conversation_id);
+    let (subject, row) = Subject::find(pool, message).await?;
+    let (shard, conversation) = (subject.shard, subject.conversation);
     let mut events = Vec::new();
-    for mut event in about(pool, shard, conversation.into(), &row).await? {
+    for mut event in about(pool, &subject).await? {
         match &mut opener {
             Some(opener) => opener.event(&mut event).await?,
             None => hide(&mut event.payload),
@@ -203,7 +229,11 @@ pub async fn explain(
     .fetch_all(pool)
     .await?;
     Ok(Explained {
+        id: message,
+        shard,
+        conversation,
         message: row,
+        parked: parked(pool, shard, &events).await?,
         inputs,
         events,
         checkpoints,
@@ -212,90 +242,20 @@ pub async fn explain(
     })
 }
 
-async fn state(pool: &PgPool, message: MessageId) -> Result<MessageState> {
-    let row: Option<MessageState> = sqlx::query_as(
-        "SELECT m.id, m.shard, m.conversation_id, c.user_id, c.account_id, c.platform, \
-             m.generation, m.platform_message_id, m.state, m.outgoing, m.sent_at, \
-             m.delivered_at, m.seen_at, m.attempts, m.retry_at, m.failure, m.failure_reason, \
-             m.position, m.created_at \
-         FROM read.messages m \
-         JOIN generations g ON g.shard = m.shard AND g.projection = 'inbox' \
-             AND g.live = m.generation \
-         JOIN read.conversations c ON c.shard = m.shard AND c.generation = m.generation \
-             AND c.id = m.conversation_id \
-         WHERE m.shard = ANY ($1) AND m.id = $2",
+/// Who has put events about it aside.
+async fn parked(pool: &PgPool, shard: Shard, events: &[Step]) -> Result<Vec<ParkedEvent>> {
+    let positions: Vec<i64> = events.iter().map(|it| it.event.place.position).collect();
+    Ok(sqlx::query_as(
+        "SELECT p.reactor, p.generation, g.live = p.generation AS is_live, p.position, p.class, \
+             p.reason, p.parked_at \
+         FROM parked p LEFT JOIN generations g ON g.shard = p.shard AND g.projection = p.reactor \
+         WHERE p.shard = $1 AND p.position = ANY ($2) AND p.stream IS NOT NULL \
+         ORDER BY p.reactor, p.generation, p.position",
     )
-    .bind(shards(sharding(pool).await?))
-    .bind(message.0)
-    .fetch_optional(pool)
-    .await?;
-    row.ok_or_else(|| {
-        Error::Refused(format!(
-            "there is no message {message} in the inbox: the id is another thing's, or the inbox \
-             has not come to it yet"
-        ))
-    })
-}
-
-/// The events of the conversation that are about the message.
-async fn about(
-    pool: &PgPool,
-    shard: Shard,
-    stream: StreamId,
-    row: &MessageState,
-) -> Result<Vec<Stored>> {
-    let (mut found, mut covered) = (Vec::new(), Vec::new());
-    let mut version = 0;
-    loop {
-        let page = of_stream(pool, shard, stream, version, REBUILD_BATCH_MAX).await?;
-        let Some(last) = page.last() else {
-            return Ok(found);
-        };
-        version = last.version;
-        for event in page {
-            // Of those that cover many messages the first does it.
-            if names(&event, row) || covers(&event, row) && !covered.contains(&mark(&event)) {
-                covered.push(mark(&event));
-                found.push(event);
-            }
-        }
-    }
-}
-
-/// True of an event that names the message.
-fn names(event: &Stored, row: &MessageState) -> bool {
-    let own = row.id.to_string();
-    let text = |field: &str| event.payload.get(field).and_then(Value::as_str);
-    if text("message") == Some(own.as_str()) {
-        return true;
-    }
-    let Some(platform_id) = row.platform_message_id.as_deref() else {
-        return false;
-    };
-    let several = event.payload.get("platform_message_ids");
-    text("platform_message_id") == Some(platform_id)
-        || several
-            .and_then(Value::as_array)
-            .is_some_and(|ids| ids.iter().any(|id| id == platform_id))
-}
-
-/// True of an event that covers the message without naming it.
-fn covers(event: &Stored, row: &MessageState) -> bool {
-    match event.kind.as_str() {
-        "ConversationRead" => !row.outgoing && event.place.position > row.position,
-        "ReceiptReceived" if row.outgoing => {
-            let until = event.payload.get("watermark").and_then(Value::as_str);
-            let until = until.and_then(|text| text.parse::<DateTime<Utc>>().ok());
-            until >= row.sent_at && until.is_some() && event.place.position > row.position
-        }
-        _ => false,
-    }
-}
-
-/// What an event covers, to be said once.
-fn mark(event: &Stored) -> (String, Option<String>) {
-    let receipt = event.payload.get("receipt").and_then(Value::as_str);
-    (event.kind.clone(), receipt.map(str::to_owned))
+    .bind(shard.0)
+    .bind(positions)
+    .fetch_all(pool)
+    .await?)
 }
 
 /// The command an event follows from.

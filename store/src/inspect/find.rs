@@ -4,7 +4,7 @@ use hub_domain::id::{Shard, Sharding, StreamId, login_stream};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::shards;
+use super::{shards, subject};
 use crate::error::{Error, Result};
 
 /// A stream, and what the id has to do with it.
@@ -19,8 +19,8 @@ pub struct Found {
 }
 
 /// The streams that an id stands for: of a conversation, an account, a session or a user its own; of
-/// a user or an e-mail address the login; of a message its conversation's. Refuses what nothing is
-/// known of.
+/// a user or an e-mail address the login; of a message its conversation's, also of one that is in the
+/// log only. Refuses what nothing is known of.
 pub async fn find(pool: &PgPool, sharding: Sharding, text: &str) -> Result<Vec<Found>> {
     if text.contains('@') {
         let stream = login_stream(&text.trim().to_lowercase());
@@ -53,13 +53,22 @@ pub async fn find(pool: &PgPool, sharding: Sharding, text: &str) -> Result<Vec<F
         )
         .await?,
     );
+    if found.is_empty()
+        && let Some(subject) = subject::brought(pool, &shards, id).await?
+    {
+        found.push(Found {
+            what: "message",
+            shard: subject.shard,
+            stream: subject.conversation.into(),
+        });
+    }
     known(text, found)
 }
 
 fn known(text: &str, found: Vec<Found>) -> Result<Vec<Found>> {
     if found.is_empty() {
         return Err(Error::Refused(format!(
-            "nothing is known of {text}: it names no stream, no user and no message in the inbox"
+            "nothing is known of {text}: it names no stream, no user and no message"
         )));
     }
     Ok(found)

@@ -21,7 +21,9 @@ use hub_domain::limits::{
 };
 use hub_domain::projection::accounts::Accounts;
 use hub_domain::projection::inbox::Inbox;
-use sea_orm::{AccessMode, IsolationLevel, PaginatorTrait as _, TransactionTrait as _};
+use sea_orm::{
+    AccessMode, DatabaseTransaction, IsolationLevel, PaginatorTrait as _, TransactionTrait as _,
+};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
@@ -89,11 +91,7 @@ impl Store {
     ) -> Result<PastConversations> {
         let moment = self.moment(user, time).await?;
         let _turn = self.past_turns().take().await?;
-        let mut query = accounts_in(moment.shard).filter(account::Column::UserId.eq(user.0));
-        query = query.filter(account::Column::CreatedAt.lte(time));
-        let accounts = self
-            .accounts_at(&moment, query.all(self.orm()).await?)
-            .await?;
+        let accounts = self.all_accounts_at(&moment, user).await?;
         let mut query = conversations_in(moment.shard)
             .filter(conversation::Column::UserId.eq(user.0))
             .filter(conversation::Column::AccountId.is_in(accounts.keys().copied()))
@@ -106,15 +104,7 @@ impl Store {
             .filter(conversation::Column::UpdatedAt.lte(time))
             .filter(conversation::Column::Forgotten.eq(false));
         // One snapshot, or a conversation that changes meanwhile would be in neither part.
-        let orm = self.orm().clone();
-        let begun = tokio::spawn(async move {
-            let level = Some(IsolationLevel::RepeatableRead);
-            orm.begin_with_config(level, Some(AccessMode::ReadOnly))
-                .await
-        });
-        let crashed = |_| Error::Unavailable(sqlx::Error::WorkerCrashed);
-        // In a task, for the reason that `crate::transaction` gives.
-        let snapshot = begun.await.map_err(crashed)??;
+        let snapshot = self.snapshot().await?;
         let changed: Vec<Uuid> = query
             .filter(conversation::Column::UpdatedAt.gt(time))
             .select_only()
@@ -151,6 +141,52 @@ impl Store {
                 .saturating_add(existed),
         };
         Ok(PastConversations { accounts, page })
+    }
+
+    /// [`Store::unread`] as it was answered at that time: what conversations that have not changed
+    /// since have unread, and of the others what folding says.
+    pub async fn unread_at(&self, user: UserId, time: DateTime<Utc>) -> Result<Unread> {
+        let moment = self.moment(user, time).await?;
+        let _turn = self.past_turns().take().await?;
+        let accounts = self.all_accounts_at(&moment, user).await?;
+        let query = conversations_in(moment.shard)
+            .filter(conversation::Column::UserId.eq(user.0))
+            .filter(conversation::Column::AccountId.is_in(accounts.keys().copied()));
+        let snapshot = self.snapshot().await?;
+        let unchanged: Vec<(Uuid, i64)> = query
+            .clone()
+            .filter(conversation::Column::UpdatedAt.lte(time))
+            .filter(conversation::Column::Unread.gt(0))
+            .select_only()
+            .column(conversation::Column::AccountId)
+            .column_as(conversation::Column::Unread.sum(), "unread")
+            .group_by(conversation::Column::AccountId)
+            .into_tuple()
+            .all(&snapshot)
+            .await?;
+        let changed: Vec<Uuid> = query
+            .filter(conversation::Column::CreatedAt.lte(time))
+            .filter(conversation::Column::UpdatedAt.gt(time))
+            .select_only()
+            .column(conversation::Column::Id)
+            .into_tuple()
+            .all(&snapshot)
+            .await?;
+        snapshot.commit().await?;
+        let folded = self.folded_conversations(&moment, &changed).await?;
+        let folded = folded
+            .into_iter()
+            .map(|row| (row.account_id, i64::from(row.unread)));
+        let mut unread = Unread::default();
+        for account in accounts.values() {
+            unread.add(account, 0);
+        }
+        for (account, count) in unchanged.into_iter().chain(folded) {
+            if let Some(account) = accounts.get(&account) {
+                unread.add(account, count);
+            }
+        }
+        Ok(unread)
     }
 
     /// [`Store::thread`] as it was answered at that time, with its conversation.
@@ -224,6 +260,31 @@ impl Store {
             time,
             position,
         })
+    }
+
+    /// A transaction that sees one state of the read models.
+    async fn snapshot(&self) -> Result<DatabaseTransaction> {
+        let orm = self.orm().clone();
+        // In a task, for the reason that `crate::transaction` gives.
+        let begun = tokio::spawn(async move {
+            let level = Some(IsolationLevel::RepeatableRead);
+            orm.begin_with_config(level, Some(AccessMode::ReadOnly))
+                .await
+        });
+        let crashed = |_| Error::Unavailable(sqlx::Error::WorkerCrashed);
+        Ok(begun.await.map_err(crashed)??)
+    }
+
+    /// The user's accounts that were active at that moment, as they were.
+    async fn all_accounts_at(
+        &self,
+        moment: &Moment,
+        user: UserId,
+    ) -> Result<HashMap<Uuid, account::Model>> {
+        let query = accounts_in(moment.shard)
+            .filter(account::Column::UserId.eq(user.0))
+            .filter(account::Column::CreatedAt.lte(moment.time));
+        self.accounts_at(moment, query.all(self.orm()).await?).await
     }
 
     /// Of these accounts those that were active at that moment, as they were.

@@ -18,7 +18,7 @@ use crate::facts::{Chat, user};
 use crate::random::Random;
 use crate::world::{SHARDS, World, eventually};
 
-fn quiet(_: Progress) {}
+pub fn quiet(_: Progress) {}
 
 pub async fn replay(pool: &PgPool, projection: Projection, end: End) -> Certificate {
     rebuild(pool, projection, end, &quiet).await.unwrap()
@@ -45,7 +45,7 @@ pub async fn settle(pool: &PgPool) {
     while fold_live(pool).await > 0 {}
 }
 
-async fn connect(store: &Store, owner: UserId) {
+pub async fn connect(store: &Store, owner: UserId) {
     let chat = Chat::new(owner, "a");
     let connected = AccountConnected {
         user: owner,
@@ -60,7 +60,7 @@ async fn connect(store: &Store, owner: UserId) {
 }
 
 /// Messages of a user, in three conversations.
-async fn receive(store: &Store, owner: UserId, numbers: std::ops::Range<i64>) {
+pub async fn receive(store: &Store, owner: UserId, numbers: std::ops::Range<i64>) {
     let shard = store.sharding().of_user(owner);
     let appends = numbers.map(|n| {
         let chat = Chat::new(owner, ["a", "b", "c"][n as usize % 3]);
@@ -71,7 +71,7 @@ async fn receive(store: &Store, owner: UserId, numbers: std::ops::Range<i64>) {
     }
 }
 
-async fn live(pool: &PgPool, projection: Projection) -> i16 {
+pub async fn live(pool: &PgPool, projection: Projection) -> i16 {
     let all: Vec<i16> =
         sqlx::query_scalar("SELECT DISTINCT live FROM generations WHERE projection = $1")
             .bind(projection.name())
@@ -83,7 +83,7 @@ async fn live(pool: &PgPool, projection: Projection) -> i16 {
 }
 
 /// The generations of the inbox that have a table or a checkpoint.
-async fn generations(pool: &PgPool) -> Vec<i16> {
+pub async fn generations(pool: &PgPool) -> Vec<i16> {
     sqlx::query_scalar(
         "SELECT generation FROM checkpoints WHERE reactor = 'inbox' \
          UNION SELECT replace(relid::text, 'read.messages_', '')::smallint \

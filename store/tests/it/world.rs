@@ -35,6 +35,7 @@ const SCHEMA: &[&str] = &[
     include_str!("../../../migrations/src/m0010_imported.rs"),
     include_str!("../../../migrations/src/m0015_telegram_sessions.rs"),
     include_str!("../../../migrations/src/m0016_media.rs"),
+    include_str!("../../../migrations/src/m0023_folds.rs"),
     include_str!("../../src/schema.rs"),
 ];
 
