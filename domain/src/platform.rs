@@ -15,6 +15,7 @@ mod facebook;
 mod instagram;
 mod linkedin;
 mod meta;
+mod oauth;
 mod outcome;
 mod teams;
 mod telegram;

@@ -26,6 +26,7 @@ use serde_json::{Value, json};
 use super::call::{CallFailure, PollFlow, Tokens};
 use super::fact::Fact;
 use super::http::{HttpRequest, HttpResponse, TransportError};
+use super::oauth::{self, Login as _};
 use super::polling::Polling;
 use super::{
     Adapter, App, Capabilities, ConnectError, ConnectFlow, Credentials, Grant, Handshake, Headers,
@@ -150,17 +151,19 @@ impl Adapter for Member {
         state: &str,
         _: Option<&Secret>,
     ) -> Result<String, ConnectError> {
-        connect::authorize(app, state)
+        connect::Website.client(app).authorize(state, None)
     }
 
     fn connect(&self, app: &App, grant: Grant) -> Box<dyn ConnectFlow> {
-        Box::new(connect::Flow::new(app, grant))
+        Box::new(oauth::Flow::new(&connect::Website, app, grant))
     }
 
     /// Subscriptions to organizations end with the member's permission.
     fn revoke(&self, app: &App, credentials: &Credentials) -> Vec<HttpRequest> {
         let token = credentials.access_token.expose();
-        vec![oauth_call(app, "revoke", &[("token", token)])]
+        let revocation = format!("{}/oauth/v2/revoke", app.dialog_base);
+        let client = connect::Website.client(app);
+        vec![client.call(&revocation, &[("token", token)])]
     }
 
     fn send(&self, app: &App, credentials: &Credentials, message: &Outbound) -> HttpRequest {
@@ -182,12 +185,7 @@ impl Adapter for Member {
 
     /// Tokens live for 60 days; only some apps are given a token to renew them with.
     fn refresh(&self, app: &App, credentials: &Credentials) -> Option<HttpRequest> {
-        let token = credentials.refresh_token.as_ref()?;
-        let fields = [
-            ("grant_type", "refresh_token"),
-            ("refresh_token", token.expose()),
-        ];
-        Some(oauth_call(app, "accessToken", &fields))
+        connect::Website.client(app).refresh(credentials)
     }
 
     fn refreshed(
@@ -252,15 +250,7 @@ fn one(account: Option<&str>, element: &Value) -> Fact {
     }
 }
 
-/// A call of the OAuth endpoints, which want the client's credentials in the body.
-fn oauth_call(app: &App, path: &str, fields: &[(&str, &str)]) -> HttpRequest {
-    let mut fields = fields.to_vec();
-    fields.push(("client_id", &app.client_id));
-    fields.push(("client_secret", app.client_secret.expose()));
-    HttpRequest::post_form(format!("{}/oauth/v2/{path}", app.dialog_base), &fields)
-}
-
-/// The same call with the headers that versioned calls need.
+/// A call with the headers that versioned calls need.
 fn versioned(call: HttpRequest, version: &str, token: &Secret) -> HttpRequest {
     call.bearer(token.expose())
         .header("linkedin-version", version)

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::platform::call::CallFailure;
 use crate::platform::http::{HttpResponse, TransportError};
 pub use crate::platform::outcome::Class;
-use crate::platform::{outcome, wire};
+use crate::platform::{oauth, outcome, wire};
 
 /// The wait after a throttle that is not the day's.
 const PAUSE: Duration = Duration::from_secs(5 * 60);
@@ -74,14 +74,8 @@ impl Problem {
 
     /// The class of a problem.
     pub fn class(&self, asked: Asked, answer: &HttpResponse) -> Class {
-        let says = |word: &str| self.words.contains(word);
         if asked == Asked::Token && matches!(self.status, 400 | 401) {
-            let client = says("invalid_client") || says("unauthorized_client");
-            return if client {
-                Class::Permanent
-            } else {
-                Class::Reconnect
-            };
+            return oauth::refused(&self.words);
         }
         match (self.status, self.service_code) {
             (429, _) => Class::Wait(wait(&self.words, answer)),
