@@ -14,25 +14,14 @@ const MEMBER: &str = "Syst3m_A";
 /// Connects a member who administers an organization.
 async fn connect(world: &World, user: &User) {
     let named = json!({ "id": MEMBER, "name": "Nora Wind", "organization": ORGANIZATION });
-    control(world, "linkedin/members", &named).await;
-    let start = user.get("/api/oauth/connect/linkedin").await;
-    start.expect(200);
-    let url = start.text("/authorizationUrl");
-    let end = world.http().follow(&url, "/connect?").await;
-    assert!(end.contains("success=true"), "{end}");
-}
-
-async fn control(world: &World, path: &str, body: &Value) -> Value {
-    let url = format!("{}/control/{path}", world.sandbox());
-    let answer = world.http().post(&url, body).await;
-    answer.expect(200);
-    answer.body
+    world.control("linkedin/members", &named).await;
+    world.connect(user, "linkedin").await;
 }
 
 async fn comments(world: &World, text: &str) -> Value {
     let body = json!({ "platform": "linkedin", "account": ORGANIZATION,
         "from": { "id": "Kontakt-B7", "name": "Dana Fox" }, "text": text });
-    control(world, "incoming", &body).await
+    world.control("incoming", &body).await
 }
 
 #[tokio::test]

@@ -96,16 +96,8 @@ async fn thread(user: &User, person: &str) -> Value {
 async fn connect(world: &World, user: &User, platform: &str) -> (String, String) {
     let route = format!("17841{}", &uuid::Uuid::new_v4().as_u128().to_string()[..12]);
     let offer = json!({ "platform": platform, "id": route, "name": "teapots" });
-    let url = format!("{}/control/accounts", world.sandbox());
-    world.http().post(&url, &offer).await.expect(200);
-    let start = user.get(&format!("/api/oauth/connect/{platform}")).await;
-    start.expect(200);
-    let dialog = start.text("/authorizationUrl");
-    let end = world.http().follow(&dialog, "/connect?").await;
-    assert!(end.contains("success=true"), "{end}");
-    let accounts = user.get("/api/oauth/accounts").await;
-    let account = accounts.text("/accounts/0/id");
-    (account, route)
+    world.control("accounts", &offer).await;
+    (world.connect(user, platform).await, route)
 }
 
 /// A customer writes; what became of the webhook.
@@ -114,10 +106,7 @@ async fn incoming(world: &World, platform: &str, account: &str, from: &str, text
         "platform": platform, "account": account,
         "from": { "id": from, "name": "Mira Q" }, "text": text,
     });
-    let url = format!("{}/control/incoming", world.sandbox());
-    let answer = world.http().post(&url, &body).await;
-    answer.expect(200);
-    answer.body
+    world.control("incoming", &body).await
 }
 
 #[tokio::test]
