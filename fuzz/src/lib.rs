@@ -154,7 +154,7 @@ fn poll(
     let credentials = Credentials {
         route: ACCOUNT.to_owned(),
         access_token: "token".into(),
-        refresh_token: None,
+        ..Credentials::default()
     };
     let now = DateTime::from_timestamp(1_791_201_600, 0).expect("a time");
     let cursor: Option<Value> = serde_json::from_slice(data).ok();

@@ -52,7 +52,7 @@ fn hub(world: &World, arguments: &[&str]) -> Output {
 }
 
 /// What was fetched because no webhook had brought it.
-async fn repaired(world: &World, platform: &str) -> f64 {
+pub async fn repaired(world: &World, platform: &str) -> f64 {
     let name = format!("hub_ingest_repaired_total{{platform=\"{platform}\"}} ");
     let metrics = world.http().get(&format!("{}/metrics", world.base())).await;
     metrics
@@ -64,7 +64,7 @@ async fn repaired(world: &World, platform: &str) -> f64 {
 }
 
 /// Asks all platforms; the messages that brought.
-async fn sync(user: &User) -> i64 {
+pub async fn sync(user: &User) -> i64 {
     let answer = user.post("/api/messages/sync", &json!({})).await;
     answer.expect(200);
     let results = answer.body["accountResults"].as_array().expect("a list");

@@ -13,7 +13,7 @@ const PNG: &[u8] = b"\x89PNG\r\n\x1a\n a picture of a teapot";
 const PATIENT: (&str, &str) = ("HUB_SEND_WAIT_MS", "8000");
 
 /// Uploads a file and returns what the hub says of it.
-async fn upload(world: &World, user: &User, name: &str, bytes: &[u8]) -> Value {
+pub async fn upload(world: &World, user: &User, name: &str, bytes: &[u8]) -> Value {
     let head = format!(
         "--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\r\n"
     );
@@ -143,6 +143,15 @@ async fn a_picture_on_instagram() {
 async fn a_picture_on_x() {
     let media = picture("twitter", "1700000000000000202", "look").await;
     assert_eq!(media["kind"], "image");
+}
+
+#[tokio::test]
+async fn a_picture_on_linkedin() {
+    let media = picture("linkedin", "Kontakt-B7", "look").await;
+    assert_eq!(
+        (&media["kind"], &media["mimeType"]),
+        (&json!("image"), &json!("image/png"))
+    );
 }
 
 #[tokio::test]

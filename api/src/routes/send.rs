@@ -81,6 +81,8 @@ struct To {
     content: Sealer,
     /// The file that goes with it, where it is the first time.
     attached: Option<Attached>,
+    /// What the person allowed who connected the account, where that matters.
+    granted: Option<String>,
 }
 
 /// Queues a message and waits a bounded time for what becomes of it.
@@ -150,6 +152,7 @@ pub async fn send(
             .await
             .map_err(failed)?,
         attached: None,
+        granted: None,
     };
     let message = wanted.message(caller.user);
     // A repetition gets the first one's answer, even if it would be refused by now.
@@ -169,6 +172,7 @@ pub async fn send(
         if let Some(file) = &wanted.file {
             to.attached = Some(wanted.usable(&api, &to, file).await?);
         }
+        to.granted = granted(store, &to).await?;
         let append = wanted.append(&api, &to, message)?.because(caller.meta());
         if !wanted.is_async {
             require_budget(&api, &to.account).await?;
@@ -207,6 +211,7 @@ pub(super) async fn to_thread(
         account,
         content: content.map_err(failed)?,
         attached: None,
+        granted: None,
     };
     let message = wanted.message(caller.user);
     let append = wanted.append(api, &to, message)?.because(caller.meta());
@@ -377,13 +382,12 @@ impl Wanted {
                 "Sending to {platform} is not available yet"
             )));
         };
-        if let Some(reason) = adapter.unsendable(&to.conversation.thread) {
-            return Err(unsendable(reason));
-        }
+        let can = adapter
+            .sendable(&to.conversation.thread, to.granted.as_deref())
+            .map_err(unsendable)?;
         if to.account.needs_reconnect.is_some() {
             return Err(unsendable(RECONNECT));
         }
-        let can = adapter.capabilities();
         let length = text::length(&self.text, can.text_unit);
         if let Some(file) = &to.attached {
             let kind = self.shown_as(Some(file));
@@ -413,6 +417,23 @@ impl Wanted {
         }
         Ok(())
     }
+}
+
+/// What the person allowed who connected the account; not asked for where it makes no difference.
+async fn granted(store: &Store, to: &To) -> Result<Option<String>, Problem> {
+    let platform: Option<Platform> = to.account.platform.parse().ok();
+    let asks = platform
+        .and_then(adapter)
+        .is_some_and(|it| it.asks_what_was_granted());
+    if !asks {
+        return Ok(None);
+    }
+    let owner = Owner {
+        user: to.user,
+        account: AccountId(to.account.id),
+    };
+    let granted = store.granted(owner).await;
+    granted.map_err(|error| SENDING.because(error))
 }
 
 /// Refuses what could not even begin to be sent while this request waits.

@@ -275,6 +275,7 @@ impl Flow {
             access_token: tokens.access_token,
             refresh_token: tokens.refresh_token,
             expires_in_s: tokens.expires_in_s,
+            granted: tokens.granted,
         };
         match self.login.after(&self.app, &account) {
             Some(after) => Ok(self.go_on(account, after, None)),

@@ -168,6 +168,7 @@ impl Adapter for DirectMessages {
         &self,
         app: &App,
         credentials: &Credentials,
+        _thread: &str,
         medium: &Medium,
     ) -> Option<Box<dyn UploadFlow>> {
         Some(media::upload(app, credentials, medium))

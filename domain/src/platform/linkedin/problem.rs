@@ -27,6 +27,8 @@ const DAY_S: u32 = 24 * 3600;
 pub enum Asked {
     /// A comment.
     Send,
+    /// What happens to organizations: subscriptions and what was missed.
+    Organization,
     /// The change log, which is not there before the member's consent has taken effect.
     Changelog,
     /// The token endpoint with a refresh token.
