@@ -26,6 +26,9 @@ pub enum Proof {
     Basic,
 }
 
+/// A setting, by what operators call it, and whether it is there.
+pub type Need = (&'static str, fn(&App) -> bool);
+
 /// The hub as a client of one platform.
 #[derive(Clone, Debug)]
 pub struct Client<'a> {
@@ -34,7 +37,7 @@ pub struct Client<'a> {
     /// The installation's registration.
     pub app: &'a App,
     /// The settings that have to be there, by what operators call them.
-    pub needs: &'static [(&'static str, fn(&App) -> bool)],
+    pub needs: &'static [Need],
     /// Where people agree.
     pub dialog: String,
     /// Where tokens are given out.
