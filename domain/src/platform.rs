@@ -15,6 +15,7 @@ mod facebook;
 mod instagram;
 mod linkedin;
 mod meta;
+mod oauth;
 mod outcome;
 mod teams;
 mod telegram;
@@ -31,7 +32,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::secret::Secret;
-use call::{CallFailure, Fetch, PollFlow, SubscribeFlow, Tokens};
+use call::{CallFailure, Fetch, Occasion, PollFlow, SubscribeFlow, Tokens};
 use fact::{Fact, Media};
 use http::{HttpRequest, HttpResponse, TransportError};
 use media::upload::{Medium, Takes, UploadFlow};
@@ -273,6 +274,8 @@ pub struct Credentials {
     pub access_token: Secret,
     /// The token a new one is asked for with, where the platform has one.
     pub refresh_token: Option<Secret>,
+    /// What the person allowed, in the platform's words; `None` where nobody knows.
+    pub granted: Option<String>,
 }
 
 /// A message to be sent. One value is one platform message.
@@ -345,6 +348,8 @@ pub struct Connected {
     pub refresh_token: Option<Secret>,
     /// Seconds the access token lives; `None` when it does not expire.
     pub expires_in_s: Option<u64>,
+    /// What the person allowed, in the platform's words; `None` where it does not say.
+    pub granted: Option<String>,
 }
 
 /// Why connecting did not work, in words for the person who tried. Never contains a secret.
@@ -461,13 +466,14 @@ pub trait Adapter: Sync + Send {
     /// Best-effort calls that take the platform's permission back.
     fn revoke(&self, app: &App, credentials: &Credentials) -> Vec<HttpRequest>;
 
-    /// Starts handing a medium over before the message that shows it; what it ends with comes back in
-    /// [`Medium::handle`]. `None` when the message itself carries it. Nobody sees an upload, so one
-    /// that may have happened is made again.
+    /// Starts handing a medium over before the message that shows it in a thread; what it ends with
+    /// comes back in [`Medium::handle`]. `None` when the message itself carries it. Nobody sees an
+    /// upload, so one that may have happened is made again.
     fn upload(
         &self,
         _app: &App,
         _credentials: &Credentials,
+        _thread: &str,
         _medium: &Medium,
     ) -> Option<Box<dyn UploadFlow>> {
         None
@@ -482,10 +488,20 @@ pub trait Adapter: Sync + Send {
     /// The call that sends one message.
     fn send(&self, app: &App, credentials: &Credentials, message: &Outbound) -> HttpRequest;
 
-    /// Why nothing can be sent into a thread, in words for the person who tries; `None` when it can
-    /// be tried. The API asks before anything is queued.
-    fn unsendable(&self, _thread: &str) -> Option<&'static str> {
-        None
+    /// Whether what an account may do depends on what the person allowed
+    /// ([`Credentials::granted`]).
+    fn asks_what_was_granted(&self) -> bool {
+        false
+    }
+
+    /// What can be sent into a thread by an account that was granted this, or why nothing can, in
+    /// words for the person who tries. The API asks before anything is queued.
+    fn sendable(
+        &self,
+        _thread: &str,
+        _granted: Option<&str>,
+    ) -> Result<Capabilities, &'static str> {
+        Ok(self.capabilities())
     }
 
     /// Whether a wait that the platform asks for after a send is about its thread alone, so that the
@@ -559,6 +575,19 @@ pub trait Adapter: Sync + Send {
         _credentials: &Credentials,
         _cursor: Option<&Value>,
         _now: DateTime<Utc>,
+    ) -> Option<Box<dyn PollFlow>> {
+        None
+    }
+
+    /// Starts looking for what webhooks should have brought, where [`Adapter::poll`] is about something
+    /// else. It follows every poll, with the same cursor, and decides itself whether it is due; one
+    /// that goes wrong is no failed poll. `None` when there is nothing to look for.
+    fn sweep(
+        &self,
+        _app: &App,
+        _credentials: &Credentials,
+        _cursor: Option<&Value>,
+        _on: Occasion,
     ) -> Option<Box<dyn PollFlow>> {
         None
     }

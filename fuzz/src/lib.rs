@@ -101,7 +101,7 @@ fn credentials() -> Credentials {
     Credentials {
         route: ACCOUNT.to_owned(),
         access_token: TOKEN.into(),
-        refresh_token: None,
+        ..Credentials::default()
     }
 }
 

@@ -21,6 +21,7 @@ mod m0014_subscriptions;
 mod m0015_telegram_sessions;
 mod m0016_media;
 mod m0019_forgetting;
+mod m0021_granted;
 mod m0023_folds;
 mod m0024_heads;
 
@@ -50,6 +51,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0015_telegram_sessions::Migration),
             Box::new(m0016_media::Migration),
             Box::new(m0019_forgetting::Migration),
+            Box::new(m0021_granted::Migration),
             Box::new(m0023_folds::Migration),
             Box::new(m0024_heads::Migration),
         ]

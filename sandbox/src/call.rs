@@ -36,6 +36,8 @@ pub(crate) struct Call {
     query: Vec<(String, String)>,
     fields: Map<String, Value>,
     files: Vec<File>,
+    /// The body as it came, where it is no form of parts.
+    pub(crate) raw: Bytes,
     headers: HeaderMap,
     hangup: Option<Hangup>,
 }
@@ -56,6 +58,7 @@ impl Call {
             .await
             .map_err(|_| StatusCode::PAYLOAD_TOO_LARGE)?;
         let query = parts.uri.query().unwrap_or_default();
+        let raw = body.clone();
         let (fields, files) = match multer::parse_boundary(kind) {
             Ok(boundary) => form(body, boundary)
                 .await
@@ -66,6 +69,7 @@ impl Call {
             query: pairs(query.as_bytes()),
             fields,
             files,
+            raw,
             method: parts.method,
             // Some clients escape the colon inside a Telegram token.
             path: parts.uri.path().replace("%3A", ":").replace("%3a", ":"),

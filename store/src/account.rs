@@ -44,13 +44,15 @@ impl Store {
             .map(|token| key.seal(token.expose()).0);
         sqlx::query(
             "INSERT INTO account_tokens AS t \
-             (shard, account, access_token, refresh_token, expires_at, version) \
-             VALUES ($1, $2, $3, $4, $5, (extract(epoch FROM clock_timestamp()) * 1e6)::bigint) \
+             (shard, account, access_token, refresh_token, expires_at, granted, version) \
+             VALUES ($1, $2, $3, $4, $5, $6, \
+                 (extract(epoch FROM clock_timestamp()) * 1e6)::bigint) \
              ON CONFLICT (shard, account) DO UPDATE SET \
              access_token = EXCLUDED.access_token, expires_at = EXCLUDED.expires_at, \
              refresh_token = coalesce(EXCLUDED.refresh_token, t.refresh_token), \
              previous_refresh_token = NULL, renewed_at = NULL, renewal = NULL, \
              renewal_until = NULL, refused = NULL, paused_until = NULL, \
+             granted = EXCLUDED.granted, \
              version = greatest(EXCLUDED.version, t.version + 1)",
         )
         .bind(self.sharding().of_user(owner.user).0)
@@ -58,9 +60,22 @@ impl Store {
         .bind(key.seal(connected.access_token.expose()).0)
         .bind(refresh)
         .bind(expires_at)
+        .bind(&connected.granted)
         .execute(self.pool())
         .await?;
         Ok(())
+    }
+
+    /// What the person allowed who connected this account; `None` where nobody knows.
+    pub async fn granted(&self, owner: Owner) -> Result<Option<String>> {
+        let granted: Option<Option<String>> = sqlx::query_scalar(
+            "SELECT granted FROM account_tokens WHERE shard = $1 AND account = $2",
+        )
+        .bind(self.sharding().of_user(owner.user).0)
+        .bind(owner.account.0)
+        .fetch_optional(self.pool())
+        .await?;
+        Ok(granted.flatten())
     }
 
     /// Erases the tokens of an account.

@@ -94,7 +94,7 @@ const STATE: &str = "SELECT version, extract(epoch FROM expires_at - now())::flo
      extract(epoch FROM now() - renewed_at)::float8, \
      extract(epoch FROM paused_until - now())::float8, \
      extract(epoch FROM renewal_until - now())::float8, renewal IS NOT NULL, refused, \
-     access_token, refresh_token FROM account_tokens WHERE shard = $1 AND account = $2";
+     access_token, refresh_token, granted FROM account_tokens WHERE shard = $1 AND account = $2";
 
 impl Store {
     /// What is known of an account's tokens; `None` once they were erased.
@@ -116,6 +116,7 @@ impl Store {
                 route: route.to_owned(),
                 access_token: open(&key, row.try_get(7)?)?,
                 refresh_token: open_some(&key, row.try_get(8)?)?,
+                granted: row.try_get(9)?,
             },
             state: state(&row)?,
         }))
@@ -155,7 +156,7 @@ impl Store {
              renewal_until = now() + $5 * interval '1 second' \
              WHERE shard = $1 AND account = $2 AND version = $3 AND refused IS NULL \
              AND (renewal_until IS NULL OR renewal_until <= now()) \
-             RETURNING access_token, refresh_token, previous_refresh_token",
+             RETURNING access_token, refresh_token, previous_refresh_token, granted",
         )
         .bind(self.sharding().of_user(owner.user).0)
         .bind(owner.account.0)
@@ -173,6 +174,7 @@ impl Store {
                 route: route.to_owned(),
                 access_token: open(&key, row.try_get(0)?)?,
                 refresh_token: open_some(&key, row.try_get(1)?)?,
+                granted: row.try_get(3)?,
             },
             previous: open_some(&key, row.try_get(2)?)?,
         }))
@@ -211,6 +213,7 @@ impl Store {
         let kept = sqlx::query(
             "UPDATE account_tokens SET access_token = $4, refresh_token = $5, \
              previous_refresh_token = $6, expires_at = now() + $7 * interval '1 second', \
+             granted = coalesce($8, granted), \
              renewed_at = now(), renewal = NULL, renewal_until = NULL, version = version + 1 \
              WHERE shard = $1 AND account = $2 AND renewal = $3",
         )
@@ -221,6 +224,7 @@ impl Store {
         .bind(seal(refresh))
         .bind(seal(before))
         .bind(expires_in)
+        .bind(&new.granted)
         .execute(self.pool())
         .await?
         .rows_affected();

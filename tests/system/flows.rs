@@ -169,6 +169,7 @@ fn credentials(connected: Connected) -> Credentials {
         route: connected.route,
         access_token: connected.access_token,
         refresh_token: connected.refresh_token,
+        granted: connected.granted,
     }
 }
 

@@ -339,15 +339,6 @@ async fn a_live_message_has_the_address_of_its_picture() {
     assert_eq!(path(shown.as_str().expect("an address")), path(url));
 }
 
-/// Connects an account by following the pages a browser would be sent through.
-async fn connect(world: &World, user: &User, platform: &str) {
-    let start = user.get(&format!("/api/oauth/connect/{platform}")).await;
-    start.expect(200);
-    let url = start.text("/authorizationUrl");
-    let end = world.http().follow(&url, "/connect?").await;
-    assert!(end.contains("success=true"), "{end}");
-}
-
 /// A customer writes with something attached, and the newest message's address is loaded.
 async fn loads(
     world: &World,
@@ -384,7 +375,7 @@ async fn whatsapp_wants_the_token_twice_and_addresses_die() {
     let world = World::start().await;
     let user = world.register().await;
     let number = "205612348765432";
-    connect(&world, &user, "whatsapp").await;
+    world.connect(&user, "whatsapp").await;
     let name = named("jpg");
     shelve(&world, &name, PNG).await;
     let from = ("whatsapp", number, "491701239991");
@@ -417,7 +408,7 @@ async fn teams_hosts_pictures_and_keeps_files_in_drives() {
     let url = format!("{}/control/teams/people", world.sandbox());
     let nora = json!({ "id": person, "name": "Nora Wind" });
     world.http().post(&url, &nora).await.expect(200);
-    connect(&world, &user, "teams").await;
+    world.connect(&user, "teams").await;
     // Until the hub is subscribed, only polls bring messages.
     let subscriptions = format!("{}/control/teams/subscriptions/{person}", world.sandbox());
     eventually("a subscription", Duration::from_secs(20), async || {
@@ -572,7 +563,7 @@ async fn x_hands_photos_to_participants_and_clips_to_anybody() {
     let url = format!("{}/control/twitter/users", world.sandbox());
     let named_user = json!({ "id": account, "username": "northwind", "name": "Northwind" });
     world.http().post(&url, &named_user).await.expect(200);
-    connect(&world, &user, "twitter").await;
+    world.connect(&user, "twitter").await;
     let (photo, clip) = (named("jpg"), named("mp4"));
     let mp4 = b"\0\0\0\x20ftypisom a clip of a teapot";
     shelve(&world, &photo, PNG).await;

@@ -241,14 +241,8 @@ impl Stage<'_> {
         let Played { name, account, .. } = self.played;
         let (username, shown) = self.played.username;
         let offer = json!({ "platform": name, "id": account, "name": username });
-        let url = format!("{}/control/accounts", self.world.sandbox());
-        self.world.http().post(&url, &offer).await.expect(200);
-        let start = self.user.get(&format!("/api/oauth/connect/{name}")).await;
-        start.expect(200);
-        let page = start.text("/authorizationUrl");
-        let end = self.world.http().follow(&page, "/connect?").await;
-        assert!(end.contains("success=true"), "{end}");
-        assert!(end.contains(&format!("platform={name}")), "{end}");
+        self.world.control("accounts", &offer).await;
+        self.world.connect(self.user, name).await;
         let accounts = self.user.get("/api/oauth/accounts").await;
         let connected = &accounts.body["accounts"][0];
         assert_eq!(connected["platform"], json!(name));
@@ -261,9 +255,8 @@ impl Stage<'_> {
         let (id, called) = self.played.customer;
         let body = json!({ "platform": name, "account": account,
             "from": { "id": id, "name": called }, "text": text });
-        let url = format!("{}/control/incoming", self.world.sandbox());
-        let answer = self.world.http().post(&url, &body).await;
-        assert_eq!(answer.body["status"], 200, "{}", answer.raw);
+        let answer = self.world.control("incoming", &body).await;
+        assert_eq!(answer["status"], 200, "{answer}");
     }
 
     /// Returns the conversation.

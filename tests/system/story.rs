@@ -255,13 +255,7 @@ async fn a_permanent_refusal_is_an_error_at_once() {
 async fn telegram_connects_by_the_widget_and_speaks_both_ways() {
     let world = World::with(&[PATIENT]).await;
     let user = world.register().await;
-    let start = user.get("/api/oauth/connect/telegram").await;
-    start.expect(200);
-    let end = world
-        .http()
-        .follow(&start.text("/authorizationUrl"), "/connect?")
-        .await;
-    assert!(end.contains("success=true"), "{end}");
+    world.connect(&user, "telegram").await;
     let body = json!({ "platform": "telegram", "account": "7100000001",
                        "from": { "id": 5501000777_u64, "name": "Mira" }, "text": "Hallo" });
     let url = format!("{}/control/incoming", world.sandbox());

@@ -52,7 +52,7 @@ fn hub(world: &World, arguments: &[&str]) -> Output {
 }
 
 /// What was fetched because no webhook had brought it.
-async fn repaired(world: &World, platform: &str) -> f64 {
+pub async fn repaired(world: &World, platform: &str) -> f64 {
     let name = format!("hub_ingest_repaired_total{{platform=\"{platform}\"}} ");
     let metrics = world.http().get(&format!("{}/metrics", world.base())).await;
     metrics
@@ -64,7 +64,7 @@ async fn repaired(world: &World, platform: &str) -> f64 {
 }
 
 /// Asks all platforms; the messages that brought.
-async fn sync(user: &User) -> i64 {
+pub async fn sync(user: &User) -> i64 {
     let answer = user.post("/api/messages/sync", &json!({})).await;
     answer.expect(200);
     let results = answer.body["accountResults"].as_array().expect("a list");
@@ -96,16 +96,8 @@ async fn thread(user: &User, person: &str) -> Value {
 async fn connect(world: &World, user: &User, platform: &str) -> (String, String) {
     let route = format!("17841{}", &uuid::Uuid::new_v4().as_u128().to_string()[..12]);
     let offer = json!({ "platform": platform, "id": route, "name": "teapots" });
-    let url = format!("{}/control/accounts", world.sandbox());
-    world.http().post(&url, &offer).await.expect(200);
-    let start = user.get(&format!("/api/oauth/connect/{platform}")).await;
-    start.expect(200);
-    let dialog = start.text("/authorizationUrl");
-    let end = world.http().follow(&dialog, "/connect?").await;
-    assert!(end.contains("success=true"), "{end}");
-    let accounts = user.get("/api/oauth/accounts").await;
-    let account = accounts.text("/accounts/0/id");
-    (account, route)
+    world.control("accounts", &offer).await;
+    (world.connect(user, platform).await, route)
 }
 
 /// A customer writes; what became of the webhook.
@@ -114,10 +106,7 @@ async fn incoming(world: &World, platform: &str, account: &str, from: &str, text
         "platform": platform, "account": account,
         "from": { "id": from, "name": "Mira Q" }, "text": text,
     });
-    let url = format!("{}/control/incoming", world.sandbox());
-    let answer = world.http().post(&url, &body).await;
-    answer.expect(200);
-    answer.body
+    world.control("incoming", &body).await
 }
 
 #[tokio::test]

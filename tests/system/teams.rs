@@ -13,18 +13,9 @@ const SOON: Duration = Duration::from_secs(15);
 /// Connects a person of the user's own. Returns the account's id and the person's.
 async fn connect(world: &World, user: &User) -> (String, String) {
     let person = uuid::Uuid::new_v4().to_string();
-    let url = format!("{}/control/teams/people", world.sandbox());
     let named = json!({ "id": person, "name": "Nora Wind" });
-    world.http().post(&url, &named).await.expect(200);
-    let start = user.get("/api/oauth/connect/teams").await;
-    start.expect(200);
-    let url = start.text("/authorizationUrl");
-    assert!(url.contains("/consumers/oauth2/v2.0/authorize") && url.contains("code_challenge="));
-    let end = world.http().follow(&url, "/connect?").await;
-    assert!(end.contains("success=true"), "{end}");
-    let account = end.split("accountId=").nth(1).expect("an account id");
-    let account = account.split('&').next().unwrap_or(account).to_owned();
-    (account, person)
+    world.control("teams/people", &named).await;
+    (world.connect(user, "teams").await, person)
 }
 
 async fn subscriptions(world: &World, person: &str) -> Vec<Value> {

@@ -14,27 +14,15 @@ const THEM: &str = "1700000000000000202";
 async fn connect(world: &World, user: &User) -> String {
     let id = format!("17{}", &uuid::Uuid::new_v4().as_u128().to_string()[..16]);
     let named = json!({ "id": id, "username": "northwind", "name": "Northwind" });
-    control(world, "twitter/users", &named).await;
-    let start = user.get("/api/oauth/connect/twitter").await;
-    start.expect(200);
-    let url = start.text("/authorizationUrl");
-    assert!(url.contains("code_challenge_method=S256"), "{url}");
-    let end = world.http().follow(&url, "/connect?").await;
-    assert!(end.contains("success=true"), "{end}");
+    world.control("twitter/users", &named).await;
+    world.connect(user, "twitter").await;
     id
-}
-
-async fn control(world: &World, path: &str, body: &Value) -> Value {
-    let url = format!("{}/control/{path}", world.sandbox());
-    let answer = world.http().post(&url, body).await;
-    answer.expect(200);
-    answer.body
 }
 
 async fn writes(world: &World, account: &str, text: &str) -> Value {
     let body = json!({ "platform": "twitter", "account": account,
         "from": { "id": THEM, "name": "Mira Quist" }, "text": text });
-    control(world, "incoming", &body).await
+    world.control("incoming", &body).await
 }
 
 #[tokio::test]
@@ -52,7 +40,7 @@ async fn a_direct_message_comes_in_and_an_answer_goes_out() {
         "northwind"
     );
     // Connecting has registered the webhook, for which the hub proved its address.
-    let hub = control(&world, "twitter/crc", &json!({})).await;
+    let hub = world.control("twitter/crc", &json!({})).await;
     assert_eq!(hub, json!({ "valid": true }));
 
     let text = "1 < 2 & \"Grüße\" ☕";
@@ -81,12 +69,9 @@ async fn a_direct_message_comes_in_and_an_answer_goes_out() {
     assert_eq!(there.body["messages"][0]["text"], answer);
 
     // Somebody types in the app of X; the hub's own echo makes no second message.
-    control(
-        &world,
-        "twitter/read",
-        &json!({ "account": account, "from": THEM }),
-    )
-    .await;
+    world
+        .control("twitter/read", &json!({ "account": account, "from": THEM }))
+        .await;
     eventually("the receipt", Duration::from_secs(10), async || {
         let thread = user.get(&format!("/api/messages/{id}")).await;
         let ours = thread.body["messages"]
@@ -151,6 +136,7 @@ async fn refusals_are_told_and_a_limit_is_waited_for() {
     .await;
     let denied = user.get("/api/oauth/connect/twitter").await;
     let url = format!("{}&deny=1", denied.text("/authorizationUrl"));
+    assert!(url.contains("code_challenge_method=S256"), "{url}");
     let end = world.http().follow(&url, "/connect?").await;
     assert!(end.contains("error=access_denied"), "{end}");
 }
@@ -187,7 +173,9 @@ async fn a_permission_taken_back_on_x_asks_for_a_new_connection() {
     writes(&world, &account, "hello").await;
     let conversation = user.conversation(1).await;
     let id = conversation["id"].as_str().expect("an id");
-    let told = control(&world, "twitter/revoke", &json!({ "account": account })).await;
+    let told = world
+        .control("twitter/revoke", &json!({ "account": account }))
+        .await;
     assert_eq!(told["status"], 200);
     // Nobody tries to send, so that only the webhook can have told.
     let database = world.database();

@@ -56,17 +56,10 @@ pub async fn load(url: &str) -> Vec<u8> {
 /// Connects an account by following the pages, and has a customer write to it. Returns the
 /// conversation.
 async fn conversation(world: &World, user: &User, platform: &str, from: &str) -> String {
-    let start = user.get(&format!("/api/oauth/connect/{platform}")).await;
-    start.expect(200);
-    let end = world
-        .http()
-        .follow(&start.text("/authorizationUrl"), "/connect?")
-        .await;
-    assert!(end.contains("success=true"), "{end}");
+    world.connect(user, platform).await;
     let body =
         json!({ "platform": platform, "from": { "id": from, "name": "Mira Q" }, "text": "hi" });
-    let url = format!("{}/control/incoming", world.sandbox());
-    world.http().post(&url, &body).await.expect(200);
+    world.control("incoming", &body).await;
     let found = eventually("the conversation", Duration::from_secs(10), async || {
         let answer = user.get("/api/conversations").await;
         let all = answer.body["conversations"]
@@ -150,6 +143,15 @@ async fn a_picture_on_instagram() {
 async fn a_picture_on_x() {
     let media = picture("twitter", "1700000000000000202", "look").await;
     assert_eq!(media["kind"], "image");
+}
+
+#[tokio::test]
+async fn a_picture_on_linkedin() {
+    let media = picture("linkedin", "Kontakt-B7", "look").await;
+    assert_eq!(
+        (&media["kind"], &media["mimeType"]),
+        (&json!("image"), &json!("image/png"))
+    );
 }
 
 #[tokio::test]

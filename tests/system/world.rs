@@ -175,26 +175,35 @@ impl World {
         }
     }
 
-    /// Connects a Facebook page of the user's own by following the pages a browser would be sent
-    /// through. Returns the account's id and the page's.
-    pub async fn connect_facebook(&self, user: &User) -> (String, String) {
-        let page = format!("9{}", &uuid::Uuid::new_v4().as_u128().to_string()[..14]);
-        let url = format!("{}/control/pages", self.sandbox());
-        let named = json!({ "id": page, "name": "Teapots & more" });
-        self.http.post(&url, &named).await.expect(200);
-        let start = user.get("/api/oauth/connect/facebook").await;
+    /// Tells the sandbox something; what it answers.
+    pub async fn control(&self, path: &str, body: &Value) -> Value {
+        let url = format!("{}/control/{path}", self.sandbox());
+        let answer = self.http.post(&url, body).await;
+        answer.expect(200);
+        answer.body
+    }
+
+    /// Connects an account by following the pages a browser would be sent through. Returns its id.
+    pub async fn connect(&self, user: &User, platform: &str) -> String {
+        let start = user.get(&format!("/api/oauth/connect/{platform}")).await;
         start.expect(200);
-        let end = self
-            .http
-            .follow(&start.text("/authorizationUrl"), "/connect?")
-            .await;
+        let url = start.text("/authorizationUrl");
+        let end = self.http.follow(&url, "/connect?").await;
         assert!(end.contains("success=true"), "{end}");
-        assert!(end.contains("platform=facebook"), "{end}");
+        assert!(end.contains(&format!("platform={platform}")), "{end}");
         let account = end
             .split("accountId=")
             .nth(1)
             .map(|rest| rest.split('&').next().unwrap_or(rest).to_owned());
-        (account.expect("an account id"), page)
+        account.expect("an account id")
+    }
+
+    /// Connects a Facebook page of the user's own. Returns the account's id and the page's.
+    pub async fn connect_facebook(&self, user: &User) -> (String, String) {
+        let page = format!("9{}", &uuid::Uuid::new_v4().as_u128().to_string()[..14]);
+        let named = json!({ "id": page, "name": "Teapots & more" });
+        self.control("pages", &named).await;
+        (self.connect(user, "facebook").await, page)
     }
 
     /// A customer writes.

@@ -122,6 +122,7 @@ async fn connect(store: &Store, user: UserId) -> Owner {
         access_token: TOKEN.into(),
         refresh_token: None,
         expires_in_s: None,
+        granted: None,
     };
     let kept = store.put_account_tokens(owner, &connected, None);
     kept.await.expect("tokens");

@@ -129,6 +129,7 @@ async fn a_worker_that_dies_with_the_answer_is_followed_by_another() {
         access_token: "late".into(),
         refresh_token: Some("r0 late".into()),
         expires_in_s: None,
+        granted: None,
     };
     let used = dead.credentials.refresh_token.clone();
     let store = world.context.store();
@@ -276,6 +277,7 @@ async fn nothing_comes_back_for_an_account_that_was_let_go_of_or_connected_again
         access_token: "from before".into(),
         refresh_token: Some("r0 next".into()),
         expires_in_s: Some(60),
+        granted: None,
     };
     world.connected("r0", -1).await;
     let claim = world.claim(world.state().await.version).await.unwrap();

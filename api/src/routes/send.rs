@@ -82,6 +82,8 @@ struct To {
     attached: Option<Attached>,
     /// The account of a person on Telegram, who may send other files than a bot.
     is_session: bool,
+    /// What the person allowed who connected the account, where that matters.
+    granted: Option<String>,
 }
 
 /// Queues a message and waits a bounded time for what becomes of it.
@@ -152,6 +154,7 @@ pub async fn send(
             .map_err(failed)?,
         attached: None,
         is_session: false,
+        granted: None,
     };
     let message = wanted.message(caller.user);
     // A repetition gets the first one's answer, even if it would be refused by now.
@@ -172,6 +175,7 @@ pub async fn send(
             to.attached = Some(wanted.usable(&api, &to, file).await?);
             to.is_session = is_session(&api, &to).await?;
         }
+        to.granted = granted(store, &to).await?;
         let append = wanted.append(&api, &to, message)?.because(caller.meta());
         if !wanted.is_async {
             require_budget(&api, &to.account).await?;
@@ -211,6 +215,7 @@ pub(super) async fn to_thread(
         content: content.map_err(failed)?,
         attached: None,
         is_session: false,
+        granted: None,
     };
     let message = wanted.message(caller.user);
     let append = wanted.append(api, &to, message)?.because(caller.meta());
@@ -370,18 +375,18 @@ impl Wanted {
                 "Sending to {platform} is not available yet"
             )));
         };
-        if let Some(reason) = adapter.unsendable(&to.conversation.thread) {
-            return Err(unsendable(reason));
-        }
+        let can = adapter
+            .sendable(&to.conversation.thread, to.granted.as_deref())
+            .map_err(unsendable)?;
         if to.account.needs_reconnect.is_some() {
             return Err(unsendable(RECONNECT));
         }
         let can = match to.is_session {
             true => Capabilities {
                 media: &telegram_user::MEDIA,
-                ..adapter.capabilities()
+                ..can
             },
-            false => adapter.capabilities(),
+            false => can,
         };
         let length = text::length(&self.text, can.text_unit);
         if let Some(file) = &to.attached {
@@ -423,6 +428,23 @@ async fn is_session(api: &Api, to: &To) -> Result<bool, Problem> {
     let credentials = api.store().credentials(owner, &to.account.route).await;
     let credentials = credentials.map_err(|error| SENDING.because(error))?;
     Ok(credentials.is_some_and(|it| telegram_user::is_session(it.access_token.expose())))
+}
+
+/// What the person allowed who connected the account; not asked for where it makes no difference.
+async fn granted(store: &Store, to: &To) -> Result<Option<String>, Problem> {
+    let platform: Option<Platform> = to.account.platform.parse().ok();
+    let asks = platform
+        .and_then(adapter)
+        .is_some_and(|it| it.asks_what_was_granted());
+    if !asks {
+        return Ok(None);
+    }
+    let owner = Owner {
+        user: to.user,
+        account: AccountId(to.account.id),
+    };
+    let granted = store.granted(owner).await;
+    granted.map_err(|error| SENDING.because(error))
 }
 
 /// Refuses what could not even begin to be sent while this request waits.

@@ -6,7 +6,8 @@ use hub_domain::event::{
     AccountNeedsReconnect, Event, FailureClass, MessageSent, SendDelayed, SendFailed, Thread,
 };
 use hub_domain::id::{MessageId, Place};
-use hub_domain::platform::Platform;
+use hub_domain::platform::{Connected, Platform};
+use hub_store::account::Owner;
 use serde_json::{Value, json};
 
 use crate::hub::{Answer, Hub, Person, request, uuid};
@@ -277,8 +278,23 @@ async fn a_key_sends_once() {
     assert_ne!(answer.body["message"]["id"], one.body["message"]["id"]);
 }
 
+/// The account was connected with these permissions.
+async fn grant(hub: &Hub, owner: Owner, granted: &str) {
+    let connected = Connected {
+        platform_user_id: "HubOwn3r_A".to_owned(),
+        username: "Nora".to_owned(),
+        route: "HubOwn3r_A".to_owned(),
+        access_token: "token".into(),
+        refresh_token: None,
+        expires_in_s: None,
+        granted: Some(granted.to_owned()),
+    };
+    let kept = hub.store().put_account_tokens(owner, &connected, None);
+    kept.await.unwrap();
+}
+
 #[tokio::test]
-async fn a_member_of_linkedin_cannot_be_answered_and_a_post_can() {
+async fn on_linkedin_what_was_granted_decides_who_can_be_answered() {
     let hub = Hub::start().await;
     let ann = hub.person("ann").await;
     let account = hub.account(&ann, Platform::Linkedin, "HubOwn3r_A").await;
@@ -297,4 +313,30 @@ async fn a_member_of_linkedin_cannot_be_answered_and_a_post_can() {
     assert_eq!(hub.count("events").await, events);
     let answer = send(&hub, &ann, &post, &body, &[]).await;
     assert_eq!(answer.status, 201, "{:?}", answer.body);
+    // What the member allowed decides, for both kinds of threads.
+    let owner = Owner {
+        user: ann.user,
+        account,
+    };
+    for (granted, [member, company]) in [
+        ("openid,w_organization_social", [422, 201]),
+        ("openid,w_messages", [201, 422]),
+        ("openid", [422, 422]),
+    ] {
+        grant(&hub, owner, granted).await;
+        for (thread, expected) in [(&message, member), (&post, company)] {
+            let events = hub.count("events").await;
+            let answer = send(&hub, &ann, thread, &body, &[]).await;
+            assert_eq!(answer.status, expected, "{granted}: {:?}", answer.body);
+            let queued = hub.count("events").await - events;
+            assert_eq!(queued, i64::from(expected == 201), "{granted}");
+        }
+    }
+    // A comment is shorter than a message.
+    grant(&hub, owner, "w_messages w_organization_social").await;
+    let long = json!({"content": "x".repeat(1251)});
+    let answer = send(&hub, &ann, &message, &long, &[]).await;
+    assert_eq!(answer.status, 201, "{:?}", answer.body);
+    let answer = send(&hub, &ann, &post, &long, &[]).await;
+    assert_eq!(answer.status, 422, "{:?}", answer.body);
 }

@@ -60,6 +60,7 @@ async fn connected(hub: &Hub, who: &Person, name: &str, credential: &str) -> Acc
         access_token: credential.into(),
         refresh_token: None,
         expires_in_s: None,
+        granted: None,
     };
     let store = hub.store();
     store

@@ -33,6 +33,7 @@ async fn account(hub: &Hub, of: &Person, expires_at: Option<DateTime<Utc>>) -> A
         access_token: "a token".into(),
         refresh_token: None,
         expires_in_s: None,
+        granted: None,
     };
     let store = hub.store();
     let kept = store.put_account_tokens(owner, &connected, expires_at);

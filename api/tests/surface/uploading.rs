@@ -302,7 +302,7 @@ async fn what_cannot_be_sent_is_refused_before_it_is_queued() {
     assert!(said.contains("no room for a text"), "{said}");
     let said = refused(&whatsapp, typed("image", &gif, ""), 422, unable).await;
     assert!(said.contains("image/jpeg, image/png"), "{said}");
-    // LinkedIn has comments, and Instagram loads files itself.
+    // A thread of LinkedIn's that nobody can answer, and Instagram loads files itself.
     let linkedin = inbox(&hub, &ann, Platform::Linkedin).await;
     refused(&linkedin, typed("image", &png, ""), 422, unable).await;
     let here = [

@@ -43,6 +43,8 @@ pub struct Tokens {
     pub refresh_token: Option<Secret>,
     /// Seconds the access token lives; `None` when it does not expire.
     pub expires_in_s: Option<u64>,
+    /// What they are good for, in the platform's words; `None`: as before.
+    pub granted: Option<String>,
 }
 
 /// The next move of a poll.
@@ -69,6 +71,17 @@ pub trait PollFlow: Send {
     /// The next step. The first call gets `None`, as does one after [`PollStep::Keep`]; each other
     /// one gets the answer to the last request.
     fn next(&mut self, answer: Option<Result<HttpResponse, TransportError>>) -> PollStep;
+}
+
+/// On what occasion an account is asked for what was not pushed.
+#[derive(Clone, Copy, Debug)]
+pub struct Occasion {
+    /// The time.
+    pub now: DateTime<Utc>,
+    /// Look back to here, whatever is known.
+    pub since: Option<DateTime<Utc>>,
+    /// Somebody waits for it: whether it is due does not matter.
+    pub is_wanted: bool,
 }
 
 /// What a notice asks for.

@@ -121,6 +121,7 @@ impl Adapter for Messenger {
         &self,
         app: &App,
         credentials: &Credentials,
+        _thread: &str,
         medium: &Medium,
     ) -> Option<Box<dyn UploadFlow>> {
         Some(Box::new(send::upload(app, credentials, medium)))

@@ -66,6 +66,16 @@ impl HttpRequest {
         }
     }
 
+    /// A PUT of these bytes to this URL.
+    pub fn put(url: impl Into<String>, content_type: &str, body: Vec<u8>) -> Self {
+        Self {
+            method: Method::Put,
+            url: url.into(),
+            headers: vec![("content-type".into(), content_type.into())],
+            body,
+        }
+    }
+
     /// A PATCH of this URL with a JSON value.
     pub fn patch_json(url: impl Into<String>, body: &serde_json::Value) -> Self {
         Self {

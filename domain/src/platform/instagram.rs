@@ -243,7 +243,7 @@ mod tests {
         Credentials {
             route: "17841478800123456".into(),
             access_token: "t".into(),
-            refresh_token: None,
+            ..Credentials::default()
         }
     }
 

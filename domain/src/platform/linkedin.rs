@@ -1,21 +1,29 @@
-//! LinkedIn: comments on a company's posts, and a member's own messages, read only.
+//! LinkedIn: comments on a company's posts, and a member's own messages.
 //!
 //! LinkedIn has no open messaging API. What there is, all by approval: comments, likes and mentions
 //! of an organization's posts are pushed (Community Management) and can be answered with comments; a
-//! member's messages can be fetched from the change log of the data portability programme and never
-//! be answered. A connected account is a member; what happens to the organizations it administers
+//! member's messages can be fetched from the change log of the data portability programme, and
+//! answered by the few apps that were granted that. What an account may do follows from what its
+//! member allowed ([`grant`]). A connected account is a member; what happens to the organizations it administers
 //! comes through it, each post being a conversation.
 //!
 //! Sources: learn.microsoft.com/linkedin, "Authorization Code Flow", "Webhooks", "Organization Social
-//! Action Notifications", "Comments API", "Member Changelog API", "Error handling".
+//! Action Notifications", "Comments API", "Images API", "Messages API", "Member Changelog API", "Error
+//! handling".
 
 mod action;
 mod changelog;
 mod connect;
 mod content;
+mod grant;
+mod media;
+mod organizations;
 mod poll;
 mod problem;
 mod send;
+mod subscribe;
+mod sweep;
+mod upload;
 mod urn;
 
 use std::time::Duration;
@@ -23,9 +31,12 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-use super::call::{CallFailure, PollFlow, Tokens};
-use super::fact::Fact;
+use super::call::{CallFailure, Occasion, PollFlow, SubscribeFlow, Tokens};
+use super::fact::{Fact, Media};
 use super::http::{HttpRequest, HttpResponse, TransportError};
+use super::media::MediaFlow;
+use super::media::upload::{Medium, UploadFlow};
+use super::oauth::{self, Login as _};
 use super::polling::Polling;
 use super::{
     Adapter, App, Capabilities, ConnectError, ConnectFlow, Credentials, Grant, Handshake, Headers,
@@ -44,10 +55,6 @@ const SIGNED_PREFIX: &[u8] = b"hmacsha256=";
 /// Challenges longer than this are none.
 const CHALLENGE_BYTES_MAX: usize = 128;
 
-/// What a person reads who tries to answer a member.
-const NO_MESSAGES: &str = "LinkedIn does not let apps send messages to members. \
-Please answer on LinkedIn; only comments on your company's posts can be answered here.";
-
 /// The adapter. It has no state.
 pub struct Member;
 
@@ -56,12 +63,13 @@ impl Adapter for Member {
         Platform::Linkedin
     }
 
-    /// Of comments. An unclear one cannot be settled: LinkedIn gives no reference of ours back.
+    /// Of comments. An unclear one cannot be settled: LinkedIn gives no reference of ours back, and
+    /// the change log shows a message an hour later.
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             text_max: TEXT_MAX,
             text_unit: TextUnit::CodePoints,
-            media: &[],
+            media: &grant::OF_COMMENTS,
             reconcile: Reconcile::Never,
             budget: (100, Duration::from_secs(24 * 3600)),
             tells: Tells {
@@ -150,25 +158,46 @@ impl Adapter for Member {
         state: &str,
         _: Option<&Secret>,
     ) -> Result<String, ConnectError> {
-        connect::authorize(app, state)
+        connect::Website.client(app).authorize(state, None)
     }
 
     fn connect(&self, app: &App, grant: Grant) -> Box<dyn ConnectFlow> {
-        Box::new(connect::Flow::new(app, grant))
+        Box::new(oauth::Flow::new(&connect::Website, app, grant))
     }
 
     /// Subscriptions to organizations end with the member's permission.
     fn revoke(&self, app: &App, credentials: &Credentials) -> Vec<HttpRequest> {
         let token = credentials.access_token.expose();
-        vec![oauth_call(app, "revoke", &[("token", token)])]
+        let revocation = format!("{}/oauth/v2/revoke", app.dialog_base);
+        let client = connect::Website.client(app);
+        vec![client.call(&revocation, &[("token", token)])]
     }
 
     fn send(&self, app: &App, credentials: &Credentials, message: &Outbound) -> HttpRequest {
         send::request(app, credentials, message)
     }
 
-    fn unsendable(&self, thread: &str) -> Option<&'static str> {
-        urn::of_post(thread).is_none().then_some(NO_MESSAGES)
+    fn asks_what_was_granted(&self) -> bool {
+        true
+    }
+
+    fn sendable(&self, thread: &str, granted: Option<&str>) -> Result<Capabilities, &'static str> {
+        grant::sendable(thread, granted, self.capabilities())
+    }
+
+    fn upload(
+        &self,
+        app: &App,
+        credentials: &Credentials,
+        thread: &str,
+        medium: &Medium,
+    ) -> Option<Box<dyn UploadFlow>> {
+        let flow = upload::Flow::new(app, credentials, thread, medium);
+        Some(Box::new(flow))
+    }
+
+    fn media(&self, app: &App, credentials: &Credentials, medium: &Media) -> Box<dyn MediaFlow> {
+        Box::new(media::flow(app, credentials, medium))
     }
 
     fn interpret(&self, answer: &Result<HttpResponse, TransportError>) -> SendOutcome {
@@ -182,12 +211,7 @@ impl Adapter for Member {
 
     /// Tokens live for 60 days; only some apps are given a token to renew them with.
     fn refresh(&self, app: &App, credentials: &Credentials) -> Option<HttpRequest> {
-        let token = credentials.refresh_token.as_ref()?;
-        let fields = [
-            ("grant_type", "refresh_token"),
-            ("refresh_token", token.expose()),
-        ];
-        Some(oauth_call(app, "accessToken", &fields))
+        connect::Website.client(app).refresh(credentials)
     }
 
     fn refreshed(
@@ -209,10 +233,42 @@ impl Adapter for Member {
         cursor: Option<&Value>,
         now: DateTime<Utc>,
     ) -> Option<Box<dyn PollFlow>> {
+        if !grant::reads_messages(credentials.granted.as_deref()) {
+            return None;
+        }
         Some(Box::new(poll::Flow::new(app, credentials, cursor, now)))
     }
 
-    /// Nothing: organizations are subscribed as their administrators are connected.
+    fn sweep(
+        &self,
+        app: &App,
+        credentials: &Credentials,
+        cursor: Option<&Value>,
+        on: Occasion,
+    ) -> Option<Box<dyn PollFlow>> {
+        if !grant::reads_organizations(credentials.granted.as_deref()) {
+            return None;
+        }
+        Some(Box::new(sweep::Flow::new(app, credentials, cursor, on)))
+    }
+
+    fn subscribes(&self) -> bool {
+        true
+    }
+
+    /// All organizations of the member at once; what arrives names the member.
+    fn subscribe(
+        &self,
+        app: &App,
+        credentials: &Credentials,
+        _current: Option<&str>,
+        now: DateTime<Utc>,
+    ) -> Option<Box<dyn SubscribeFlow>> {
+        let flow = subscribe::Flow::new(app, credentials, now)?;
+        Some(Box::new(flow))
+    }
+
+    /// Nothing: organizations are subscribed by the members who administer them.
     fn install(&self, _app: &App) -> Vec<HttpRequest> {
         Vec::new()
     }
@@ -244,7 +300,10 @@ fn one(account: Option<&str>, element: &Value) -> Fact {
     if element["resourceName"].is_string() {
         changelog::read(account, element)
     } else if element["organizationalEntity"].is_string() {
-        action::read(element)
+        let mut fact = action::read(element);
+        // Fetched for a member, it comes through them, whoever else was told.
+        fact.through = account.map(str::to_owned).or(fact.through);
+        fact
     } else if element["message"].is_object() && element["object"].is_string() {
         action::read_comment(account, element)
     } else {
@@ -252,15 +311,7 @@ fn one(account: Option<&str>, element: &Value) -> Fact {
     }
 }
 
-/// A call of the OAuth endpoints, which want the client's credentials in the body.
-fn oauth_call(app: &App, path: &str, fields: &[(&str, &str)]) -> HttpRequest {
-    let mut fields = fields.to_vec();
-    fields.push(("client_id", &app.client_id));
-    fields.push(("client_secret", app.client_secret.expose()));
-    HttpRequest::post_form(format!("{}/oauth/v2/{path}", app.dialog_base), &fields)
-}
-
-/// The same call with the headers that versioned calls need.
+/// A call with the headers that versioned calls need.
 fn versioned(call: HttpRequest, version: &str, token: &Secret) -> HttpRequest {
     call.bearer(token.expose())
         .header("linkedin-version", version)
@@ -353,20 +404,6 @@ mod tests {
         let twice = [named[0].clone(), named[0].clone()];
         let refused = Member.verify(&app(), &twice, new.as_bytes());
         assert_eq!(refused, Err(Refused::Signature));
-    }
-
-    #[test]
-    fn only_posts_of_organizations_can_be_answered() {
-        for thread in [
-            "urn:li:messagingThread:2-x==",
-            "c9",
-            "urn:li:activity:1",
-            "",
-        ] {
-            assert!(Member.unsendable(thread).is_some(), "{thread}");
-        }
-        let post = "urn:li:organization:1/urn:li:activity:2";
-        assert_eq!(Member.unsendable(post), None);
     }
 
     #[test]

@@ -185,6 +185,7 @@ pub fn exchanged(answer: &Result<HttpResponse, TransportError>) -> Result<Tokens
             access_token: Secret::new(token),
             refresh_token: None,
             expires_in_s: wire::count(&body["expires_in"]).filter(|seconds| *seconds > 0),
+            granted: None,
         }),
         _ => backoff(reason),
     }

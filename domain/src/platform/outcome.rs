@@ -104,6 +104,7 @@ pub fn tokens(body: &Value) -> Option<Tokens> {
         access_token: Secret::new(wire::filled(&body["access_token"])?),
         refresh_token: wire::filled(&body["refresh_token"]).map(Secret::new),
         expires_in_s: wire::count(&body["expires_in"]),
+        granted: wire::filled(&body["scope"]),
     })
 }
 

@@ -31,6 +31,7 @@ use super::call::{CallFailure, Fetch, PollFlow, SubscribeFlow, Tokens};
 use super::fact::{Fact, Media};
 use super::http::{HttpRequest, HttpResponse, TransportError};
 use super::media::MediaFlow;
+use super::oauth::{self, Login as _};
 use super::polling::Polling;
 use super::{
     Adapter, App, Capabilities, ConnectError, ConnectFlow, Credentials, Grant, Handshake, Headers,
@@ -113,11 +114,11 @@ impl Adapter for Graph {
         state: &str,
         verifier: Option<&Secret>,
     ) -> Result<String, ConnectError> {
-        connect::authorize(app, state, verifier)
+        connect::Microsoft.client(app).authorize(state, verifier)
     }
 
     fn connect(&self, app: &App, grant: Grant) -> Box<dyn ConnectFlow> {
-        Box::new(connect::Flow::new(app, grant))
+        Box::new(oauth::Flow::new(&connect::Microsoft, app, grant))
     }
 
     fn pkce(&self) -> bool {
@@ -125,7 +126,7 @@ impl Adapter for Graph {
     }
 
     fn refresh(&self, app: &App, credentials: &Credentials) -> Option<HttpRequest> {
-        connect::refresh(app, credentials)
+        connect::Microsoft.client(app).refresh(credentials)
     }
 
     fn refreshed(

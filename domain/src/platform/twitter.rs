@@ -33,6 +33,7 @@ use super::fact::{Fact, Media};
 use super::http::{HttpRequest, HttpResponse, TransportError};
 use super::media::MediaFlow;
 use super::media::upload::{Medium, UploadFlow};
+use super::oauth::{self, Login as _};
 use super::polling::Polling;
 use super::{
     Adapter, App, Capabilities, ConnectError, ConnectFlow, Credentials, Grant, Handshake, Headers,
@@ -142,18 +143,20 @@ impl Adapter for DirectMessages {
         state: &str,
         verifier: Option<&Secret>,
     ) -> Result<String, ConnectError> {
-        connect::authorize(app, state, verifier)
+        connect::X.client(app).authorize(state, verifier)
     }
 
     fn connect(&self, app: &App, grant: Grant) -> Box<dyn ConnectFlow> {
-        Box::new(connect::Flow::new(app, grant))
+        Box::new(oauth::Flow::new(&connect::X, app, grant))
     }
 
     /// Both tokens: a refresh token that lives on would make new access tokens.
     fn revoke(&self, app: &App, credentials: &Credentials) -> Vec<HttpRequest> {
+        let client = connect::X.client(app);
+        let revocation = url(app, "oauth2/revoke");
         let revoke = |token: &Secret, hint| {
             let fields = [("token", token.expose()), ("token_type_hint", hint)];
-            token_call(app, "revoke", &fields)
+            client.call(&revocation, &fields)
         };
         let refresh = credentials.refresh_token.as_ref();
         let refresh = refresh.map(|token| revoke(token, "refresh_token"));
@@ -165,6 +168,7 @@ impl Adapter for DirectMessages {
         &self,
         app: &App,
         credentials: &Credentials,
+        _thread: &str,
         medium: &Medium,
     ) -> Option<Box<dyn UploadFlow>> {
         Some(media::upload(app, credentials, medium))
@@ -206,12 +210,7 @@ impl Adapter for DirectMessages {
 
     /// The refresh token works once: what comes back replaces both.
     fn refresh(&self, app: &App, credentials: &Credentials) -> Option<HttpRequest> {
-        let token = credentials.refresh_token.as_ref()?;
-        let fields = [
-            ("grant_type", "refresh_token"),
-            ("refresh_token", token.expose()),
-        ];
-        Some(token_call(app, "token", &fields))
+        connect::X.client(app).refresh(credentials)
     }
 
     fn refreshed(
@@ -249,19 +248,6 @@ impl Adapter for DirectMessages {
 /// An API URL.
 fn url(app: &App, path: &str) -> String {
     format!("{}/{}/{path}", app.api_base, app.api_version)
-}
-
-/// A call of the token endpoints: with HTTP Basic as a confidential client, with the bare id as a
-/// public one. The id is in the body either way, which X allows.
-fn token_call(app: &App, path: &str, fields: &[(&str, &str)]) -> HttpRequest {
-    let mut fields = fields.to_vec();
-    fields.push(("client_id", &app.client_id));
-    let call = HttpRequest::post_form(url(app, &format!("oauth2/{path}")), &fields);
-    if app.client_secret.is_empty() {
-        return call;
-    }
-    let pair = format!("{}:{}", app.client_id, app.client_secret.expose());
-    call.header("authorization", format!("Basic {}", STANDARD.encode(pair)))
 }
 
 #[cfg(test)]

@@ -106,6 +106,7 @@ impl Adapter for Cloud {
         &self,
         app: &App,
         credentials: &Credentials,
+        _thread: &str,
         medium: &Medium,
     ) -> Option<Box<dyn UploadFlow>> {
         Some(Box::new(send::upload(app, credentials, medium)))

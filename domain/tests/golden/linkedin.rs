@@ -46,7 +46,8 @@ fn assert_public(fact: &Fact) {
     assert_eq!(fact.conversation.as_deref(), Some(POST));
     assert_eq!(fact.thread, Some(format!("{ORGANIZATION}/{POST}")));
     let linkedin = adapter(Platform::Linkedin).unwrap();
-    assert_eq!(linkedin.unsendable(fact.thread.as_deref().unwrap()), None);
+    let thread = fact.thread.as_deref().unwrap();
+    assert!(linkedin.sendable(thread, None).is_ok());
 }
 
 /// In the member's own messages.
@@ -62,7 +63,8 @@ fn assert_private(fact: &Fact, actor: &str) {
     };
     assert_eq!(fact.direction, Some(direction));
     let linkedin = adapter(Platform::Linkedin).unwrap();
-    assert!(linkedin.unsendable(THREAD).is_some());
+    assert!(linkedin.sendable(THREAD, None).is_err());
+    assert!(linkedin.sendable(THREAD, Some("w_messages")).is_ok());
 }
 
 fn verify(header: &str, raw: &[u8]) -> Result<(), Refused> {

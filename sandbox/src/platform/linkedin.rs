@@ -2,15 +2,18 @@
 //!
 //! Played: the dialog, tokens of sixty days (with a refresh token when told), identity,
 //! organizations a member administers, subscriptions with their challenge, comments by and to an
-//! organization, and members' messages, which are never pushed: they wait in the change log. Calls
-//! to the change log are counted by the day. Webhooks arrive without a subscription too, because the
-//! sandbox forgets those when it restarts. Not played: writing to members (nobody may), likes,
-//! media, edits.
+//! organization (with a picture, by it) and what was told of it, and members' messages, which are never
+//! pushed: they wait in the change log, and are answered by apps with `w_messages`. Calls to the change
+//! log are counted by the day. Webhooks arrive without a subscription too, because the sandbox forgets
+//! those when it restarts. Not played: likes, edits.
 
 mod answers;
 mod changelog;
 mod comments;
 mod login;
+mod messages;
+mod notifications;
+mod uploads;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -83,6 +86,8 @@ struct Memory {
     notifications: u64,
     /// Member to the elements of their change log, oldest first.
     changes: BTreeMap<String, Vec<Value>>,
+    /// Organization to what was told of it, oldest first.
+    told: BTreeMap<String, Vec<Value>>,
     /// Member and day to calls of the change log.
     asked: HashMap<(String, String), u32>,
 }
@@ -92,6 +97,7 @@ pub(crate) struct Site {
     world: Arc<World>,
     app: LinkedinApp,
     memory: Mutex<Memory>,
+    announced: uploads::Announced,
 }
 
 impl Site {
@@ -107,6 +113,7 @@ impl Site {
         Self {
             world: Arc::clone(world),
             app: options.linkedin.clone(),
+            announced: uploads::Announced::default(),
             memory: Mutex::new(Memory {
                 members: BTreeMap::from(members),
                 choices: VecDeque::new(),
@@ -118,6 +125,7 @@ impl Site {
                 subscriptions: BTreeSet::new(),
                 notifications: 0,
                 changes: BTreeMap::new(),
+                told: BTreeMap::new(),
                 asked: HashMap::new(),
             }),
         }
@@ -142,7 +150,10 @@ impl Site {
         // Sending looks for its fault itself, after it has checked the comment.
         let op = match path.as_slice() {
             ["oauth", "v2", "accessToken"] | ["v2", "userinfo"] => Some(Op::Token),
-            ["rest", "memberChangeLogs" | "organizationAcls"] => Some(Op::Fetch),
+            [
+                "rest",
+                "memberChangeLogs" | "organizationAcls" | "organizationalEntityNotifications",
+            ] => Some(Op::Fetch),
             _ => None,
         };
         match op.and_then(|op| self.world.faults.hit(NAME, op)) {
@@ -169,9 +180,16 @@ impl Site {
                     "locale": {"country": "DE", "language": "de"}, "email_verified": true,
                 })))
             }
-            (&Method::POST, ["v2", "messages"]) => {
-                self.caller(call)?;
-                Err(Refusal::denied())
+            (&Method::POST, ["v2", "messages"]) => self.message(call).await,
+            (&Method::POST, ["v2", "assets"]) => self.register(call),
+            (&Method::GET, ["v2", "assets", id]) => self.asset(call, id),
+            (&Method::POST, ["rest", "images"]) => self.initialize(call),
+            (&Method::GET, ["rest", "images", urn]) => self.image(call, urn),
+            (&Method::PUT, ["dms-uploads", id]) => self.take(call, id).await,
+            (&Method::GET, ["mediaDownload", id]) => self.download(call, id),
+            (&Method::GET, ["dms", id]) => self.bytes(call, id).await,
+            (&Method::GET, ["rest", "organizationalEntityNotifications"]) => {
+                self.notifications(call)
             }
             (&Method::GET, ["rest", "organizationAcls"]) => {
                 let member = self.versioned(call)?.member;
@@ -283,7 +301,9 @@ impl Player for Site {
     fn claims(&self, call: &Call) -> bool {
         matches!(
             call.segments().as_slice(),
-            ["oauth", "v2", ..] | ["v2", ..] | ["rest", ..]
+            ["oauth", "v2", ..]
+                | ["v2" | "rest", ..]
+                | ["dms-uploads" | "mediaDownload" | "dms", _]
         )
     }
 
@@ -317,6 +337,7 @@ impl Player for Site {
     fn reset(&self) {
         let mut memory = self.memory();
         memory.changes.clear();
+        memory.told.clear();
         memory.choices.clear();
         memory.asked.clear();
         memory.expired_ms.clear();

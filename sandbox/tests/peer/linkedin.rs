@@ -266,6 +266,110 @@ async fn messages_wait_in_the_change_log() {
 }
 
 #[tokio::test]
+async fn a_picture_is_announced_put_worked_on_and_shown() {
+    let peer = Peer::start().await;
+    let access = connect(&peer).await;
+    let announce = |owner: &str| json!({"initializeUploadRequest": {"owner": owner}});
+    let path = "/rest/images?action=initializeUpload";
+    let foreign = announce("urn:li:organization:1");
+    let foreign = versioned(&peer, "POST", &access, path, Some(foreign)).await;
+    assert_eq!(foreign.status, 403);
+    let announced = announce(ORGANIZATION);
+    let announced = versioned(&peer, "POST", &access, path, Some(announced)).await;
+    let value = announced.body["value"].clone();
+    let (url, image) = (value["uploadUrl"].as_str().unwrap(), &value["image"]);
+    let with_image = |urn: &Value| {
+        let mut body = words("look");
+        body["content"] = json!([{"entity": {"image": urn}}]);
+        body
+    };
+    let early = comment(&peer, &access, with_image(image)).await;
+    assert_eq!(early.status, 400, "it is not there");
+    let put = async |token: &str, bytes: &'static [u8]| {
+        let call = reqwest::Client::new()
+            .put(url)
+            .bearer_auth(token)
+            .body(bytes);
+        call.send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(put("other", b"\x89PNG x").await, 401);
+    assert_eq!(put(&access, b"no picture").await, 415);
+    assert_eq!(put(&access, b"\x89PNG x").await, 201);
+    let look = format!("/rest/images/{}", encoded(image.as_str().unwrap()));
+    for status in ["PROCESSING", "AVAILABLE"] {
+        let seen = versioned(&peer, "GET", &access, &look, None).await;
+        assert_eq!(seen.body["status"], status);
+    }
+    let answer = comment(&peer, &access, with_image(image)).await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    let sent = peer.sent("?platform=linkedin").await;
+    assert_eq!(sent[0]["media"]["size"], 6);
+}
+
+#[tokio::test]
+async fn members_are_written_to_by_who_may() {
+    let peer = Peer::start().await;
+    writes(&peer, MEMBER, "hello").await;
+    let thread = format!("urn:li:messagingThread:2-{}", hex::encode("Kontakt-B7"));
+    let message =
+        |thread: &str| json!({"thread": thread, "body": "hi", "messageType": "MEMBER_TO_MEMBER"});
+    let reader = connect(&peer).await;
+    let denied = peer
+        .post_as(&reader, "/v2/messages", message(&thread))
+        .await;
+    assert_eq!(denied.status, 403);
+    let access = connect_as(&peer, &format!("{SCOPE} w_messages"), "").await;
+    let stranger = peer.post_as(
+        &access,
+        "/v2/messages",
+        message("urn:li:messagingThread:2-x"),
+    );
+    assert_eq!(stranger.await.status, 403);
+    let answer = peer
+        .post_as(&access, "/v2/messages", message(&thread))
+        .await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    let id = answer.headers["x-restli-id"].to_str().unwrap();
+    let path = "/rest/memberChangeLogs?q=memberAndApplication&count=50";
+    let page = versioned(&peer, "GET", &access, path, None).await;
+    let ours = page.body["elements"][1].clone();
+    assert_eq!(
+        (&ours["resourceId"], &ours["actor"]),
+        (&json!(id), &ours["owner"])
+    );
+}
+
+#[tokio::test]
+async fn what_was_told_of_an_organization_can_be_asked_for() {
+    let peer = Peer::start().await;
+    peer.fault(json!({"platform": "linkedin", "op": "webhook", "mode": "drop", "times": 1}))
+        .await;
+    let dropped = writes(&peer, ORGANIZATION, "unheard").await;
+    assert_eq!(dropped.body["outcome"], "dropped");
+    let access = connect_as(&peer, &format!("{SCOPE} rw_organization_admin"), "").await;
+    let path = |actions: &str, range: &str| {
+        format!(
+            "/rest/organizationalEntityNotifications?q=criteria&organizationalEntity={}\
+             &actions={actions}&timeRange={range}&start=0&count=100",
+            encoded(ORGANIZATION)
+        )
+    };
+    let all = "(start:0,end:9999999999999)";
+    let ask = async |token: &str, path: &str| versioned(&peer, "GET", token, path, None).await;
+    let told = ask(&access, &path("List(COMMENT,LIKE)", all)).await;
+    let element = told.body["elements"][0].clone();
+    assert_eq!(element["generatedActivity"], dropped.body["messageId"]);
+    assert!(element.get("subscriber").is_none());
+    for (actions, range) in [("List(LIKE)", all), ("List(COMMENT)", "(start:0,end:1)")] {
+        let none = ask(&access, &path(actions, range)).await;
+        assert_eq!(none.body["elements"], json!([]), "{actions} {range}");
+    }
+    assert_eq!(ask(&access, &path("COMMENT", all)).await.status, 400);
+    let reader = connect(&peer).await;
+    assert_eq!(ask(&reader, &path("List(COMMENT)", all)).await.status, 403);
+}
+
+#[tokio::test]
 async fn subscriptions_need_an_administrator_and_a_proved_address() {
     let peer = Peer::start().await;
     let access = connect(&peer).await;

@@ -45,6 +45,7 @@ impl Line {
             access_token: BOT_TOKEN.into(),
             refresh_token: None,
             expires_in_s: None,
+            granted: None,
         };
         store.put_account_tokens(owner, &connected, None).await?;
         let event = AccountConnected {

@@ -117,6 +117,7 @@ fn connected(access: &str, refresh: Option<&str>) -> Connected {
         access_token: Secret::new(access),
         refresh_token: refresh.map(Secret::new),
         expires_in_s: Some(3600),
+        granted: None,
     }
 }
 
@@ -148,6 +149,31 @@ async fn a_refresh_token_is_not_replaced_by_nothing() {
     assert_eq!(second.refresh_token.unwrap().expose(), "refresh 1");
     let third = put(connected("access 3", Some("refresh 3"))).await;
     assert_eq!(third.refresh_token.unwrap().expose(), "refresh 3");
+    assert_eq!(third.granted, None);
+    let granting = Connected {
+        granted: Some("openid,w_messages".to_owned()),
+        ..connected("access 4", None)
+    };
+    let fourth = put(granting).await;
+    assert_eq!(fourth.granted.as_deref(), Some("openid,w_messages"));
+    let granted = world.store.granted(owner(1)).await.unwrap();
+    assert_eq!(granted, fourth.granted);
+    // A renewal that does not say leaves what was said.
+    for (said, kept) in [(None, "openid,w_messages"), (Some("openid"), "openid")] {
+        let version = world.store.token_state(owner(1)).await.unwrap();
+        let version = version.unwrap().version;
+        let claim = world.store.claim_renewal(owner(1), "42", version).await;
+        let claim = claim.unwrap().expect("a claim");
+        let new = hub_domain::platform::call::Tokens {
+            access_token: Secret::new("access 5"),
+            granted: said.map(str::to_owned),
+            ..Default::default()
+        };
+        let finished = world.store.finish_renewal(owner(1), &claim, None, &new);
+        assert!(finished.await.unwrap());
+        let held = world.store.granted(owner(1)).await.unwrap();
+        assert_eq!(held.as_deref(), Some(kept));
+    }
     world.store.erase_account_tokens(owner(1)).await.unwrap();
     assert!(
         world

@@ -144,6 +144,7 @@ impl Person {
                 access_token: Secret::new(self.thing("access token")),
                 refresh_token: Some(Secret::new(self.thing("refresh token"))),
                 expires_in_s: None,
+                granted: None,
             };
             let account = hub_domain::id::account_id(self.user, platform, route);
             let owner = Owner {

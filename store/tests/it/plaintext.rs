@@ -121,6 +121,7 @@ async fn no_column_holds_a_text_a_name_an_address_or_a_token_in_the_clear() {
         access_token: Secret::new(ACCESS),
         refresh_token: Some(Secret::new(REFRESH)),
         expires_in_s: None,
+        granted: None,
     };
     let account = Owner {
         user: owner,

@@ -34,6 +34,7 @@ async fn put(world: &World, owner: Owner, session: &str) {
         access_token: session.into(),
         refresh_token: None,
         expires_in_s: None,
+        granted: None,
     };
     let store = &world.store;
     store

@@ -18,10 +18,10 @@ use hub_domain::command::{Command, NewCommand, PollAnswer};
 use hub_domain::envelope::Append;
 use hub_domain::event::{AccountConnected, AccountPolled};
 use hub_domain::id::{Key, Shard};
-use hub_domain::platform::call::{CallFailure, PollFlow, PollStep};
+use hub_domain::platform::call::{CallFailure, Occasion, PollFlow, PollStep};
 use hub_domain::platform::fact::FactKind;
 use hub_domain::platform::polling::{self, PollKind, Polling};
-use hub_domain::platform::{Adapter, App, Platform, adapter};
+use hub_domain::platform::{Adapter, App, Credentials, Platform, adapter};
 use hub_store::account::Owner;
 use hub_store::jobs::{self, Job, NewJob, Outcome};
 use hub_store::polls::{self, Ended, QUEUE, Standing};
@@ -213,7 +213,8 @@ impl Turn<'_> {
         }
     }
 
-    /// Asks with these tokens, if they may be used. `None` when the account cannot be asked at all.
+    /// Asks with these tokens, if they may be used, and looks for what webhooks missed. `None` when the
+    /// account cannot be asked at all.
     async fn ask(
         &mut self,
         access: Access,
@@ -225,15 +226,59 @@ impl Turn<'_> {
         };
         self.version = Some(held.state.version);
         // Whoever looks further back than the cursor does not move it.
+        let cursor = self.standing.cursor.clone();
         let (cursor, now) = match self.wishes.since() {
             Some(since) => (None, since.min(Utc::now()) + FIRST_LOOK_BACK),
-            None => (self.standing.cursor.as_ref(), Utc::now()),
+            None => (cursor, Utc::now()),
         };
-        let flow = self.adapter.poll(self.app, &held.credentials, cursor, now);
-        match flow {
-            Some(flow) => self.talk(flow).await.map(Some),
-            None => Ok(None),
+        let credentials = &held.credentials;
+        let flow = self
+            .adapter
+            .poll(self.app, credentials, cursor.as_ref(), now);
+        let polled = match flow {
+            Some(flow) => Some(self.talk(flow, self.repairs()).await?),
+            None => None,
+        };
+        let cursor = match &polled {
+            Some(Ok(moved)) => Some(moved.clone()),
+            // What the account may not be asked for does not keep it from the rest.
+            None | Some(Err(CallFailure::Permanent { .. })) => cursor,
+            Some(Err(_)) => return Ok(polled),
+        };
+        let swept = self.sweep(credentials, cursor.as_ref()).await?;
+        Ok(match (polled, swept) {
+            (polled, None) => polled,
+            (Some(Ok(cursor)), Some(Err(_))) => Some(Ok(cursor)),
+            (_, swept) => swept,
+        })
+    }
+
+    /// Looks for what webhooks should have brought, if the adapter has a way and it is due. Left out
+    /// while what is left of the account's calls should be kept for what people wait for.
+    async fn sweep(
+        &mut self,
+        credentials: &Credentials,
+        cursor: Option<&Value>,
+    ) -> Result<Option<std::result::Result<Value, CallFailure>>> {
+        let on = Occasion {
+            now: Utc::now(),
+            since: self.wishes.since(),
+            is_wanted: !self.wishes.is_empty(),
+        };
+        let Some(flow) = self.adapter.sweep(self.app, credentials, cursor, on) else {
+            return Ok(None);
+        };
+        let (platform, owner) = (self.standing.platform, self.owner);
+        if let Some(wait) = self.context.spare_after(platform, owner).await {
+            let reason = "what is left of the account's calls is kept for answers".to_owned();
+            return Ok(Some(Err(CallFailure::RetryAfter { wait, reason })));
         }
+        let goes_on = self.standing.cursor.is_some() && self.wishes.since().is_none();
+        let swept = self.talk(flow, goes_on).await?;
+        if let Err(failure) = &swept {
+            tracing::info!(%platform, account = %owner.account, ?failure, "a sweep did not work");
+        }
+        Ok(Some(swept))
     }
 
     /// There is nothing to ask with; the account is looked at again from time to time.
@@ -244,10 +289,12 @@ impl Turn<'_> {
         self.wishes.refuse(self.store(), reason).await
     }
 
-    /// Talks with the platform until it has said everything; keeps what it says.
+    /// Talks with the platform until it has said everything; keeps what it says, as a repair where
+    /// webhooks should have brought it.
     async fn talk(
         &mut self,
         mut flow: Box<dyn PollFlow>,
+        repairs: bool,
     ) -> Result<std::result::Result<Value, CallFailure>> {
         let mut answer = None;
         for _ in 0..STEPS_MAX {
@@ -267,7 +314,7 @@ impl Turn<'_> {
                         Called::NotNow(not_now) => return Ok(Err(not_now.failure())),
                     }
                 }
-                Ok(PollStep::Keep(body)) => self.keep(&body).await?,
+                Ok(PollStep::Keep(body)) => self.keep(&body, repairs).await?,
                 Ok(PollStep::Done { cursor }) => return Ok(Ok(cursor)),
                 Ok(PollStep::Failed(failure)) => return Ok(Err(failure)),
                 Err(_) => {
@@ -281,7 +328,7 @@ impl Turn<'_> {
     }
 
     /// Puts a page into the log of raw input, unless there is certainly nothing in it.
-    async fn keep(&mut self, body: &[u8]) -> Result<()> {
+    async fn keep(&mut self, body: &[u8], repairs: bool) -> Result<()> {
         let (store, platform) = (self.context.store(), self.standing.platform);
         let route = &self.standing.route;
         let facts = catch_unwind(AssertUnwindSafe(|| {
@@ -310,7 +357,7 @@ impl Turn<'_> {
                 route: route.clone(),
                 body,
                 sealed_at,
-                repairs: self.repairs(),
+                repairs,
                 answer,
             },
             request: Some(format!("poll-{}-{}", self.owner.account, self.job.fence)),

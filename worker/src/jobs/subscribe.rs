@@ -22,8 +22,8 @@ use super::{Queue, accounts_behind, poll};
 use crate::Context;
 use crate::call::Called;
 
-/// Calls one subscription may take.
-const STEPS_MAX: usize = 6;
+/// Steps of one subscription: LinkedIn's takes a list, a call for each of ten organizations, and an end.
+const STEPS_MAX: usize = 13;
 
 /// Accounts that one tick takes; the next one goes on.
 const DUE_MAX: i64 = 2_000;
@@ -150,6 +150,14 @@ impl Subscribe {
         let Some((adapter, app)) = self.context.platform(platform) else {
             return Ok(Outcome::Done);
         };
+        // One that holds for longer than that leaves the calls to what people wait for.
+        if let Some(later) = self.context.spare_after(platform, owner).await
+            && let Some(ends) = held.expires_at
+            && Utc::now() + later < ends
+        {
+            store.renew_subscription_in(owner, later).await?;
+            return Ok(Outcome::Done);
+        }
         let access = self.context.access(platform, owner, &standing.route);
         let credentials = match access.await?.granted() {
             Ok(Some(held)) => held.credentials,

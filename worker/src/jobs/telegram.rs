@@ -169,6 +169,7 @@ impl Telegram {
             access_token: Secret::new(connection.session()),
             refresh_token: None,
             expires_in_s: None,
+            granted: None,
         };
         store.put_account_tokens(owner, &connected, None).await?;
         store.put_owner(Platform::Telegram, &id, owner).await?;

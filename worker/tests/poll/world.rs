@@ -125,6 +125,7 @@ impl World {
             access_token: token.into(),
             refresh_token: None,
             expires_in_s: None,
+            granted: None,
         };
         let kept = self.store.put_account_tokens(owner, &connected, None);
         kept.await.unwrap();

@@ -231,6 +231,7 @@ impl Adapter for Rotates {
                 access_token: body["access_token"].as_str().unwrap().into(),
                 refresh_token: body["refresh_token"].as_str().map(Secret::new),
                 expires_in_s: body["expires_in"].as_u64(),
+                granted: None,
             }),
             400 => Err(CallFailure::Reconnect { reason }),
             401 => Err(CallFailure::Permanent { reason }),
@@ -349,6 +350,7 @@ impl World {
             access_token: format!("access of {}", refresh.unwrap_or_default()).into(),
             refresh_token: refresh.map(Secret::new),
             expires_in_s: None,
+            granted: None,
         };
         let store = self.context.store();
         let kept = store.put_account_tokens(self.owner, &connected, expires_at);

@@ -144,6 +144,7 @@ impl World {
             access_token: r#"{"mtproto":1,"key":"k","seen":0}"#.into(),
             refresh_token: None,
             expires_in_s: None,
+            granted: None,
         };
         let kept = store.put_account_tokens(owner, &connected, None).await;
         kept.unwrap();

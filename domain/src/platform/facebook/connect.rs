@@ -29,6 +29,7 @@ fn page(page: &Value) -> Option<Connected> {
         route: id,
         refresh_token: None,
         expires_in_s: None,
+        granted: None,
     })
 }
 

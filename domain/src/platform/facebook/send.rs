@@ -324,7 +324,7 @@ mod tests {
         let credentials = Credentials {
             route: "104857600112233".into(),
             access_token: "EAAGm0PX4ZCpsBAexamplePageToken".into(),
-            refresh_token: None,
+            ..Credentials::default()
         };
         let mut message = Outbound {
             thread: "7214365098123401".into(),
@@ -366,7 +366,7 @@ mod tests {
         let credentials = Credentials {
             route: "104857600112233".into(),
             access_token: "token".into(),
-            refresh_token: None,
+            ..Credentials::default()
         };
         let medium = Medium {
             kind: MessageType::Image,

@@ -44,6 +44,7 @@ fn linked(page: &Value) -> Option<Connected> {
         route: id,
         refresh_token: None,
         expires_in_s: None,
+        granted: None,
     })
 }
 
@@ -102,6 +103,7 @@ pub fn refreshed(answer: &Result<HttpResponse, TransportError>) -> Result<Tokens
             access_token: Secret::new(token),
             refresh_token: None,
             expires_in_s: wire::count(&body["expires_in"]),
+            granted: None,
         }),
         None => Err(CallFailure::Backoff {
             reason: "the answer has no token".to_owned(),
@@ -238,6 +240,7 @@ impl Flow {
             access_token: token,
             refresh_token: None,
             expires_in_s,
+            granted: None,
         };
         Ok(self.subscribe(account, FIELDS, false))
     }

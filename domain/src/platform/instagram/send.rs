@@ -156,7 +156,7 @@ mod tests {
         let credentials = Credentials {
             route: "17841478800123456".into(),
             access_token: "IGAAexampleUserToken".into(),
-            refresh_token: None,
+            ..Credentials::default()
         };
         let mut message = Outbound {
             thread: "1284736450912837".into(),

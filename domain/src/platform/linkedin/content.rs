@@ -12,7 +12,7 @@ use crate::platform::wire;
 const GIF: &str = "com.linkedin.messaging.plugin.content.ThirdPartyMedia";
 
 /// What names a medium rather than a person.
-const ASSET: &str = "urn:li:digitalmediaAsset:";
+pub(super) const ASSET: &str = "urn:li:digitalmediaAsset:";
 
 /// Fills in text and media from the `activity` of a message.
 pub fn read(activity: &Value, fact: &mut Fact) {

@@ -37,6 +37,8 @@ const KEPT_MS: i64 = 28 * 24 * 3600 * 1000;
 pub struct Flow {
     app: App,
     credentials: Credentials,
+    /// The whole cursor, of which this part is replaced.
+    cursor: Value,
     start_ms: i64,
     pages: usize,
     step: Step,
@@ -62,6 +64,7 @@ impl Flow {
         Self {
             app: app.clone(),
             credentials: credentials.clone(),
+            cursor: own(cursor),
             start_ms: known.unwrap_or(now_ms - FIRST_MS).max(now_ms - KEPT_MS),
             pages: 0,
             step: Step::Start,
@@ -107,10 +110,17 @@ impl Flow {
             return self.fetch();
         }
         self.step = Step::Over;
+        self.cursor["startTime"] = self.start_ms.into();
         PollStep::Done {
-            cursor: json!({ "startTime": self.start_ms }),
+            cursor: self.cursor.take(),
         }
     }
+}
+
+/// A cursor to write into.
+pub(super) fn own(cursor: Option<&Value>) -> Value {
+    let cursor = cursor.filter(|cursor| cursor.is_object());
+    cursor.cloned().unwrap_or_else(|| json!({}))
 }
 
 impl PollFlow for Flow {

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::platform::call::CallFailure;
 use crate::platform::http::{HttpResponse, TransportError};
 pub use crate::platform::outcome::Class;
-use crate::platform::{outcome, wire};
+use crate::platform::{oauth, outcome, wire};
 
 /// The wait after a throttle that is not the day's.
 const PAUSE: Duration = Duration::from_secs(5 * 60);
@@ -27,6 +27,8 @@ const DAY_S: u32 = 24 * 3600;
 pub enum Asked {
     /// A comment.
     Send,
+    /// What happens to organizations: subscriptions and what was missed.
+    Organization,
     /// The change log, which is not there before the member's consent has taken effect.
     Changelog,
     /// The token endpoint with a refresh token.
@@ -74,14 +76,8 @@ impl Problem {
 
     /// The class of a problem.
     pub fn class(&self, asked: Asked, answer: &HttpResponse) -> Class {
-        let says = |word: &str| self.words.contains(word);
         if asked == Asked::Token && matches!(self.status, 400 | 401) {
-            let client = says("invalid_client") || says("unauthorized_client");
-            return if client {
-                Class::Permanent
-            } else {
-                Class::Reconnect
-            };
+            return oauth::refused(&self.words);
         }
         match (self.status, self.service_code) {
             (429, _) => Class::Wait(wait(&self.words, answer)),

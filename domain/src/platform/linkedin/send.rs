@@ -1,4 +1,9 @@
-//! Answering under a post, and what the answer means.
+//! Answering under a post or in a member's messages, and what the answer means.
+//!
+//! A post is answered by a comment in the organization's name (Comments API), a member by a message in
+//! the name of the one who is connected (Messages API, for partners). What goes with either was handed
+//! over before ([`super::upload`]). Whether LinkedIn takes a picture or an attachment without a text is
+//! not documented; it is sent with an empty one.
 
 use serde_json::{Value, json};
 
@@ -7,16 +12,44 @@ use super::{urn, versioned};
 use crate::platform::http::{HttpRequest, HttpResponse, TransportError};
 use crate::platform::{App, Credentials, Outbound, SendOutcome, outcome, wire};
 
-/// The call that comments on a post in the organization's name. Other threads are refused before
-/// anything is queued; LinkedIn refuses what is left of them.
+/// The call that sends one message. Threads of no kind are refused before anything is queued;
+/// LinkedIn refuses what is left of them.
 pub fn request(app: &App, credentials: &Credentials, message: &Outbound) -> HttpRequest {
+    match urn::is_messages(&message.thread) {
+        true => to_member(app, credentials, message),
+        false => comment(app, credentials, message),
+    }
+}
+
+/// What was handed over for a message.
+fn handed_over(message: &Outbound) -> Option<&str> {
+    message.medium.as_ref()?.handle.as_deref()
+}
+
+fn to_member(app: &App, credentials: &Credentials, message: &Outbound) -> HttpRequest {
+    let mut body = json!({
+        "thread": message.thread,
+        "body": message.text,
+        "messageType": "MEMBER_TO_MEMBER",
+    });
+    if let Some(asset) = handed_over(message) {
+        body["attachments"] = json!([asset]);
+    }
+    let call = HttpRequest::post_json(format!("{}/v2/messages", app.api_base), &body);
+    call.bearer(credentials.access_token.expose())
+}
+
+fn comment(app: &App, credentials: &Credentials, message: &Outbound) -> HttpRequest {
     let (organization, post) = urn::of_post(&message.thread).unwrap_or(("", &message.thread));
     let path = format!("rest/socialActions/{}/comments", urn::encoded(post));
-    let body = json!({
+    let mut body = json!({
         "actor": organization,
         "object": post,
         "message": { "text": message.text },
     });
+    if let Some(image) = handed_over(message) {
+        body["content"] = json!([{ "entity": { "image": image } }]);
+    }
     let call = HttpRequest::post_json(format!("{}/{path}", app.api_base), &body);
     versioned(call, &app.api_version, &credentials.access_token)
 }
@@ -29,7 +62,7 @@ pub fn interpret(answer: &Result<HttpResponse, TransportError>) -> SendOutcome {
             return Some(class.of_send(problem.reason));
         }
         match answer.status {
-            200..=299 => comment(answer).map(|platform_message_id| SendOutcome::Sent {
+            200..=299 => id(answer).map(|platform_message_id| SendOutcome::Sent {
                 platform_message_id,
             }),
             429 => Some(SendOutcome::RetryAfter {
@@ -41,8 +74,9 @@ pub fn interpret(answer: &Result<HttpResponse, TransportError>) -> SendOutcome {
     })
 }
 
-/// The comment's URN, under which its echo will come: given whole, or put together.
-fn comment(answer: &HttpResponse) -> Option<String> {
+/// The name under which its echo will come. A comment's URN is given whole, or put together; a message
+/// has its own in a header.
+fn id(answer: &HttpResponse) -> Option<String> {
     let body = answer.json();
     let whole = |field: &Value| urn::of(field).filter(|urn| urn.starts_with("urn:li:comment:"));
     let header = || answer.header("x-restli-id").map(Value::from);
@@ -59,12 +93,15 @@ fn comment(answer: &HttpResponse) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::event::MessageType;
+    use crate::platform::media::upload::Medium;
 
     const COMMENT: &str = "urn:li:comment:(urn:li:activity:2,3)";
 
-    #[test]
-    fn a_comment_in_the_organizations_name() {
+    fn call(thread: &str, handle: Option<&str>) -> HttpRequest {
         let app = App {
             api_base: "https://api.example".into(),
             api_version: "202610".into(),
@@ -75,17 +112,55 @@ mod tests {
             ..Credentials::default()
         };
         let message = Outbound {
-            thread: "urn:li:organization:1/urn:li:activity:2".into(),
+            thread: thread.into(),
             text: "Yes, <since> Monday".into(),
             client_ref: "hub:x".into(),
-            medium: None,
+            medium: handle.map(|handle| Medium {
+                kind: MessageType::Image,
+                content_type: "image/png".into(),
+                name: "pot.png".into(),
+                bytes: Arc::from(*b"png"),
+                address: String::new(),
+                handle: Some(handle.into()),
+            }),
         };
-        let call = request(&app, &credentials, &message);
+        request(&app, &credentials, &message)
+    }
+
+    fn body(call: &HttpRequest) -> Value {
+        serde_json::from_slice(&call.body).unwrap()
+    }
+
+    #[test]
+    fn a_message_to_a_member() {
+        let thread = "urn:li:messagingThread:2-x==";
+        let plain = call(thread, None);
+        assert_eq!(plain.url, "https://api.example/v2/messages");
+        let expected = json!({"thread": thread, "body": "Yes, <since> Monday",
+            "messageType": "MEMBER_TO_MEMBER"});
+        assert_eq!(body(&plain), expected);
+        let asset = "urn:li:digitalmediaAsset:C4";
+        let attached = body(&call(thread, Some(asset)));
+        assert_eq!(attached["attachments"], json!([asset]));
+        let header = [("x-restli-id", "2-bXNnMQ==")];
+        let sent = SendOutcome::Sent {
+            platform_message_id: "2-bXNnMQ==".into(),
+        };
+        assert_eq!(outcome(201, &header, &Value::Null), sent);
+    }
+
+    #[test]
+    fn a_comment_in_the_organizations_name() {
+        let post = "urn:li:organization:1/urn:li:activity:2";
+        let image = body(&call(post, Some("urn:li:image:C4")));
+        let expected = json!([{"entity": {"image": "urn:li:image:C4"}}]);
+        assert_eq!(image["content"], expected);
+        let call = call(post, None);
         assert_eq!(
             call.url,
             "https://api.example/rest/socialActions/urn%3Ali%3Aactivity%3A2/comments"
         );
-        let body: Value = serde_json::from_slice(&call.body).unwrap();
+        let body = body(&call);
         let expected = json!({"actor": "urn:li:organization:1", "object": "urn:li:activity:2",
             "message": {"text": "Yes, <since> Monday"}});
         assert_eq!(body, expected);

@@ -72,6 +72,11 @@ pub fn of_post(thread: &str) -> Option<(&str, &str)> {
     (is_urn(organization) && is_urn(post)).then_some((organization, post))
 }
 
+/// True for the thread of members' messages.
+pub fn is_messages(thread: &str) -> bool {
+    thread.starts_with("urn:li:messagingThread:")
+}
+
 /// The URN in a part of a path, which may be encoded.
 pub fn decoded(part: &str) -> Option<String> {
     let (urn, _) = url::form_urlencoded::parse(part.as_bytes()).next()?;

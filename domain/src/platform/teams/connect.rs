@@ -10,12 +10,10 @@ use serde_json::Value;
 
 use super::graph;
 use crate::platform::call::{CallFailure, Tokens};
-use crate::platform::http::{HttpRequest, HttpResponse, TransportError};
-use crate::platform::{
-    App, ConnectError, ConnectFlow, ConnectStep, Connected, Credentials, Grant, wire,
-};
+use crate::platform::http::HttpRequest;
+use crate::platform::oauth::{self, Answer, Client, Identity, Login, Proof};
+use crate::platform::{App, ConnectError, outcome, wire};
 use crate::secret::Secret;
-use crate::signature::pkce_challenge;
 
 /// What the hub asks a person for.
 const SCOPES: &str = "offline_access User.Read Chat.Read Chat.ReadWrite ChatMessage.Send";
@@ -32,103 +30,30 @@ const PERSON_NEEDED: [&str; 3] = ["interaction_required", "consent_required", "l
 /// Codes that mean trouble on the other side although the answer says 400.
 const TROUBLE: [i64; 3] = [90_033, 50_196, 90_055];
 
-type Answer = Result<HttpResponse, TransportError>;
+/// How people log in.
+pub struct Microsoft;
 
-/// Where to send a person who wants to connect.
-pub fn authorize(
-    app: &App,
-    state: &str,
-    verifier: Option<&Secret>,
-) -> Result<String, ConnectError> {
-    configured(app)?;
-    let mut query = url::form_urlencoded::Serializer::new(String::new());
-    query
-        .append_pair("client_id", &app.client_id)
-        .append_pair("response_type", "code")
-        .append_pair("redirect_uri", &app.redirect_uri)
-        .append_pair("response_mode", "query")
-        .append_pair("scope", &format!("{SCOPES} {FILES}"))
-        .append_pair("state", state);
-    if let Some(verifier) = verifier {
-        query
-            .append_pair("code_challenge", &pkce_challenge(verifier.expose()))
-            .append_pair("code_challenge_method", "S256");
-    }
-    Ok(format!(
-        "{}/oauth2/v2.0/authorize?{}",
-        app.dialog_base,
-        query.finish()
-    ))
-}
-
-fn configured(app: &App) -> Result<(), ConnectError> {
-    let mut missing = Vec::new();
-    if app.client_id.is_empty() {
-        missing.push("MICROSOFT_CLIENT_ID");
-    }
-    if app.client_secret.is_empty() {
-        missing.push("MICROSOFT_CLIENT_SECRET");
-    }
-    if missing.is_empty() {
-        return Ok(());
-    }
-    Err(ConnectError(format!(
-        "Microsoft Teams is not configured: set {}.",
-        missing.join(" and ")
-    )))
-}
-
-fn token_call(app: &App, fields: &[(&str, &str)]) -> HttpRequest {
-    let mut all = vec![
-        ("client_id", app.client_id.as_str()),
-        ("client_secret", app.client_secret.expose()),
-        ("scope", SCOPES),
-    ];
-    all.extend_from_slice(fields);
-    HttpRequest::post_form(format!("{}/oauth2/v2.0/token", app.dialog_base), &all)
-}
-
-/// The conversation, in the state between two calls.
-pub struct Flow {
-    app: App,
-    step: Step,
-}
-
-enum Step {
-    Start(Grant),
-    Token,
-    Identity(Tokens),
-    Over,
-}
-
-impl Flow {
-    /// A flow that has not called anybody yet.
-    pub fn new(app: &App, grant: Grant) -> Self {
-        Self {
-            app: app.clone(),
-            step: Step::Start(grant),
+impl Login for Microsoft {
+    fn client<'a>(&self, app: &'a App) -> Client<'a> {
+        Client {
+            name: "Microsoft Teams",
+            app,
+            needs: &[
+                ("MICROSOFT_CLIENT_ID", oauth::has_id),
+                ("MICROSOFT_CLIENT_SECRET", oauth::has_secret),
+            ],
+            dialog: format!("{}/oauth2/v2.0/authorize", app.dialog_base),
+            tokens: format!("{}/oauth2/v2.0/token", app.dialog_base),
+            proof: Proof::Form,
+            scopes: format!("{SCOPES} {FILES}"),
+            pkce: true,
+            to_dialog: &[("response_mode", "query")],
+            to_tokens: &[("scope", SCOPES)],
         }
     }
 
-    fn exchange(&mut self, grant: &Grant) -> Result<ConnectStep, ConnectError> {
-        configured(&self.app)?;
-        let Grant::Code { code, verifier } = grant else {
-            return Err(ConnectError(
-                "Microsoft Teams needs an authorisation code.".into(),
-            ));
-        };
-        let mut fields = vec![
-            ("grant_type", "authorization_code"),
-            ("code", code.expose()),
-            ("redirect_uri", self.app.redirect_uri.as_str()),
-        ];
-        fields.extend(verifier.iter().map(|it| ("code_verifier", it.expose())));
-        self.step = Step::Token;
-        Ok(ConnectStep::Call(token_call(&self.app, &fields)))
-    }
-
-    fn identify(&mut self, answer: &Answer) -> Result<ConnectStep, ConnectError> {
-        let tokens = refreshed(answer).map_err(|failure| match failure {
+    fn exchanged(&self, answer: &Answer) -> Result<Tokens, ConnectError> {
+        refreshed(answer).map_err(|failure| match failure {
             CallFailure::Backoff { .. } | CallFailure::RetryAfter { .. } => unreachable(),
             CallFailure::Reconnect { .. } | CallFailure::Permanent { .. } => {
                 let number = answer.as_ref().ok().and_then(|it| code(&it.json()));
@@ -138,66 +63,37 @@ impl Flow {
                     number.unwrap_or_default()
                 ))
             }
+        })
+    }
+
+    fn who(&self, app: &App, token: &Secret) -> HttpRequest {
+        HttpRequest::get(graph::url(app, "me")).bearer(token.expose())
+    }
+
+    fn identity(&self, answer: &Answer) -> Result<Identity, ConnectError> {
+        let answer = graph::success(answer).map_err(|failure| match failure {
+            CallFailure::Reconnect { .. } | CallFailure::Permanent { .. } => ConnectError(
+                "Microsoft did not tell who signed in. Teams needs a work or school account."
+                    .into(),
+            ),
+            CallFailure::Backoff { .. } | CallFailure::RetryAfter { .. } => unreachable(),
         })?;
-        let call =
-            HttpRequest::get(graph::url(&self.app, "me")).bearer(tokens.access_token.expose());
-        self.step = Step::Identity(tokens);
-        Ok(ConnectStep::Call(call))
+        let me = answer.json();
+        let id = wire::id(&me["id"]).ok_or_else(unreachable)?;
+        let id = id.to_ascii_lowercase();
+        let username = wire::filled(&me["displayName"])
+            .or_else(|| wire::filled(&me["userPrincipalName"]))
+            .unwrap_or_else(|| "Teams User".into());
+        Ok(Identity {
+            route: id.clone(),
+            id,
+            username,
+        })
     }
-}
-
-impl ConnectFlow for Flow {
-    fn next(&mut self, answer: Option<Answer>) -> ConnectStep {
-        let step = std::mem::replace(&mut self.step, Step::Over);
-        let next = match (step, answer) {
-            (Step::Start(grant), _) => self.exchange(&grant),
-            (Step::Token, Some(answer)) => self.identify(&answer),
-            (Step::Identity(tokens), Some(answer)) => connected(tokens, &answer),
-            (_, None) | (Step::Over, _) => Err(ConnectError(
-                "The Microsoft login was interrupted. Please try again.".into(),
-            )),
-        };
-        next.unwrap_or_else(ConnectStep::Failed)
-    }
-}
-
-fn connected(tokens: Tokens, answer: &Answer) -> Result<ConnectStep, ConnectError> {
-    let answer = graph::success(answer).map_err(|failure| match failure {
-        CallFailure::Reconnect { .. } | CallFailure::Permanent { .. } => ConnectError(
-            "Microsoft did not tell who signed in. Teams needs a work or school account.".into(),
-        ),
-        CallFailure::Backoff { .. } | CallFailure::RetryAfter { .. } => unreachable(),
-    })?;
-    let me = answer.json();
-    let id = wire::id(&me["id"]).ok_or_else(unreachable)?;
-    let id = id.to_ascii_lowercase();
-    let username = wire::filled(&me["displayName"])
-        .or_else(|| wire::filled(&me["userPrincipalName"]))
-        .unwrap_or_else(|| "Teams User".into());
-    Ok(ConnectStep::Done(Connected {
-        platform_user_id: id.clone(),
-        username,
-        route: id,
-        access_token: tokens.access_token,
-        refresh_token: tokens.refresh_token,
-        expires_in_s: tokens.expires_in_s,
-    }))
 }
 
 fn unreachable() -> ConnectError {
     ConnectError("Microsoft did not answer as expected. Please try again.".into())
-}
-
-/// The call that asks for new tokens, at the tenant that gave out the old ones.
-pub fn refresh(app: &App, credentials: &Credentials) -> Option<HttpRequest> {
-    let token = credentials.refresh_token.as_ref()?;
-    Some(token_call(
-        app,
-        &[
-            ("grant_type", "refresh_token"),
-            ("refresh_token", token.expose()),
-        ],
-    ))
 }
 
 /// The tokens in an answer of the token endpoint, or what became of them.
@@ -207,13 +103,9 @@ pub fn refreshed(answer: &Answer) -> Result<Tokens, CallFailure> {
     })?;
     let body = answer.json();
     if answer.is_success()
-        && let Some(access) = wire::filled(&body["access_token"])
+        && let Some(tokens) = outcome::tokens(&body)
     {
-        return Ok(Tokens {
-            access_token: Secret::new(access),
-            refresh_token: wire::filled(&body["refresh_token"]).map(Secret::new),
-            expires_in_s: wire::count(&body["expires_in"]),
-        });
+        return Ok(tokens);
     }
     let error = body["error"].as_str().unwrap_or_default();
     let number = code(&body).unwrap_or_default();
@@ -248,6 +140,9 @@ fn code(body: &Value) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::platform::http::HttpResponse;
+    use crate::platform::oauth::Flow;
+    use crate::platform::{ConnectFlow as _, ConnectStep, Credentials, Grant};
     use serde_json::json;
 
     fn app() -> App {
@@ -290,13 +185,16 @@ mod tests {
             code: "the-code".into(),
             verifier: Some("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk".into()),
         };
-        Flow::new(&app(), grant)
+        Flow::new(&Microsoft, &app(), grant)
     }
 
     #[test]
     fn the_dialog_is_at_the_tenant() {
         let verifier = Secret::new("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk");
-        let url = authorize(&app(), "s1", Some(&verifier)).unwrap();
+        let url = Microsoft
+            .client(&app())
+            .authorize("s1", Some(&verifier))
+            .unwrap();
         let url = url::Url::parse(&url).unwrap();
         assert_eq!(url.path(), "/consumers/oauth2/v2.0/authorize");
         let query: Vec<_> = url.query_pairs().into_owned().collect();
@@ -317,7 +215,11 @@ mod tests {
         ] {
             assert_eq!(value(&query, name).as_deref(), Some(expected));
         }
-        let sentence = authorize(&App::default(), "s1", None).unwrap_err().0;
+        let sentence = Microsoft
+            .client(&App::default())
+            .authorize("s1", None)
+            .unwrap_err()
+            .0;
         assert!(sentence.contains("MICROSOFT_CLIENT_ID and MICROSOFT_CLIENT_SECRET"));
     }
 
@@ -384,9 +286,9 @@ mod tests {
     #[test]
     fn a_refresh_is_at_the_same_tenant_and_rotates() {
         let mut credentials = Credentials::default();
-        assert_eq!(refresh(&app(), &credentials), None);
+        assert_eq!(Microsoft.client(&app()).refresh(&credentials), None);
         credentials.refresh_token = Some("0.AX".into());
-        let call = refresh(&app(), &credentials).unwrap();
+        let call = Microsoft.client(&app()).refresh(&credentials).unwrap();
         assert_eq!(
             call.url,
             "https://login.example/consumers/oauth2/v2.0/token"

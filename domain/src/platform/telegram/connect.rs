@@ -86,6 +86,7 @@ impl Flow {
             access_token: self.app.bot_token.clone(),
             refresh_token: None,
             expires_in_s: None,
+            granted: None,
         }))
     }
 }

@@ -363,7 +363,7 @@ mod tests {
         let mut credentials = Credentials {
             route: "7100000001".into(),
             access_token: "7100000001:old".into(),
-            refresh_token: None,
+            ..Credentials::default()
         };
         let message = Outbound {
             thread: "-1002210033002:500".into(),

@@ -4,15 +4,15 @@
 //! lives for 30 seconds. What comes after the identity is only done where an app-only token is
 //! configured, and never fails the connection: without webhooks the account is polled.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{party, token_call, url};
+use super::{party, url};
 use crate::platform::call::Tokens;
-use crate::platform::http::{HttpRequest, HttpResponse, TransportError};
-use crate::platform::outcome::{connecting, tokens, unexpected};
-use crate::platform::{App, ConnectError, ConnectFlow, ConnectStep, Connected, Grant, wire};
+use crate::platform::http::HttpRequest;
+use crate::platform::oauth::{self, Aftermath, Answer, Client, Identity, Login, Proof};
+use crate::platform::outcome::connecting;
+use crate::platform::{App, ConnectError, Connected, wire};
 use crate::secret::Secret;
-use crate::signature;
 
 const NAME: &str = "X";
 
@@ -28,201 +28,138 @@ const EVENT_TYPES: [&str; 5] = [
     "chat.sent",
 ];
 
-/// Where to send a person who wants to connect an account. X refuses a `+` for a space in places.
-pub fn authorize(
-    app: &App,
-    state: &str,
-    verifier: Option<&Secret>,
-) -> Result<String, ConnectError> {
-    configured(app)?;
-    let verifier = verifier.ok_or_else(|| ConnectError("X needs a PKCE verifier.".into()))?;
-    let query = url::form_urlencoded::Serializer::new(String::new())
-        .append_pair("response_type", "code")
-        .append_pair("client_id", &app.client_id)
-        .append_pair("redirect_uri", &app.redirect_uri)
-        .append_pair("scope", SCOPES)
-        .append_pair("state", state)
-        .append_pair(
-            "code_challenge",
-            &signature::pkce_challenge(verifier.expose()),
-        )
-        .append_pair("code_challenge_method", "S256")
-        .finish()
-        .replace('+', "%20");
-    Ok(format!("{}/i/oauth2/authorize?{query}", app.dialog_base))
-}
+/// How people log in.
+pub struct X;
 
-fn configured(app: &App) -> Result<(), ConnectError> {
-    if app.client_id.is_empty() {
-        let said = "X is not configured: set TWITTER_CLIENT_ID.";
-        return Err(ConnectError(said.into()));
+impl Login for X {
+    fn client<'a>(&self, app: &'a App) -> Client<'a> {
+        Client {
+            name: NAME,
+            app,
+            needs: &[("TWITTER_CLIENT_ID", oauth::has_id)],
+            dialog: format!("{}/i/oauth2/authorize", app.dialog_base),
+            tokens: url(app, "oauth2/token"),
+            proof: Proof::Basic,
+            scopes: SCOPES.to_owned(),
+            pkce: true,
+            to_dialog: &[],
+            to_tokens: &[],
+        }
     }
-    Ok(())
+
+    fn exchanged(&self, answer: &Answer) -> Result<Tokens, ConnectError> {
+        oauth::given_out(NAME, answer)
+    }
+
+    fn who(&self, app: &App, token: &Secret) -> HttpRequest {
+        let url = url(app, "users/me?user.fields=username,name");
+        HttpRequest::get(url).bearer(token.expose())
+    }
+
+    fn identity(&self, answer: &Answer) -> Result<Identity, ConnectError> {
+        oauth::identified(NAME, answer, |body| {
+            let user = &body["data"];
+            let id = wire::id(&user["id"])?;
+            Some(Identity {
+                username: wire::filled(&user["username"])
+                    .or_else(|| party::name(user))
+                    .unwrap_or_else(|| "X user".into()),
+                route: id.clone(),
+                id,
+            })
+        })
+    }
+
+    fn after(&self, app: &App, account: &Connected) -> Option<Box<dyn Aftermath>> {
+        if app.bot_token.is_empty() || app.webhook_url.is_empty() {
+            return None;
+        }
+        Some(Box::new(Webhooks {
+            app: app.clone(),
+            token: account.access_token.clone(),
+            user: account.route.clone(),
+            step: Step::Start,
+        }))
+    }
 }
 
-/// The conversation with X, in the state between two calls.
-pub struct Flow {
+/// Having an account's events delivered.
+struct Webhooks {
     app: App,
+    token: Secret,
+    user: String,
     step: Step,
 }
 
 enum Step {
-    Start(Grant),
-    Tokens,
-    Identity(Tokens),
-    Webhooks(Connected),
-    Registered(Connected),
-    Subscribed {
-        account: Connected,
-        webhook: String,
-        done: usize,
-    },
-    Over,
+    Start,
+    Listed,
+    Registered,
+    Subscribed { webhook: String, done: usize },
 }
 
-type Answer = Result<HttpResponse, TransportError>;
-type Next = Result<ConnectStep, ConnectError>;
-
-impl Flow {
-    /// A flow that has not called anybody yet.
-    pub fn new(app: &App, grant: Grant) -> Self {
-        Self {
-            app: app.clone(),
-            step: Step::Start(grant),
-        }
-    }
-}
-
-impl ConnectFlow for Flow {
-    fn next(&mut self, answer: Option<Answer>) -> ConnectStep {
-        let step = std::mem::replace(&mut self.step, Step::Over);
-        let next = match (step, answer) {
-            (Step::Start(grant), _) => self.exchange(&grant),
-            (Step::Tokens, Some(answer)) => self.who(&answer),
-            (Step::Identity(tokens), Some(answer)) => self.identified(tokens, &answer),
-            (Step::Webhooks(account), Some(answer)) => Ok(self.register(account, &answer)),
-            (Step::Registered(account), Some(answer)) => Ok(
-                match connecting(NAME, &answer).map(|body| wire::id(&body["data"]["id"])) {
-                    Ok(Some(webhook)) => self.subscribe(account, webhook, 0),
-                    _ => ConnectStep::Done(account),
-                },
-            ),
-            // An event that cannot be subscribed, or is already, leaves the others.
-            (
-                Step::Subscribed {
-                    account,
-                    webhook,
-                    done,
-                },
-                Some(answer),
-            ) => Ok(match answer {
-                Ok(_) => self.subscribe(account, webhook, done),
-                Err(_) => ConnectStep::Done(account),
-            }),
-            (_, None) | (Step::Over, _) => Err(ConnectError(
-                "The X login was interrupted. Please try again.".into(),
-            )),
-        };
-        next.unwrap_or_else(ConnectStep::Failed)
-    }
-}
-
-impl Flow {
-    fn exchange(&mut self, grant: &Grant) -> Next {
-        configured(&self.app)?;
-        let Grant::Code {
-            code,
-            verifier: Some(verifier),
-        } = grant
-        else {
-            return Err(ConnectError(
-                "X needs an authorisation code and its verifier.".into(),
-            ));
-        };
-        self.step = Step::Tokens;
-        let fields = [
-            ("grant_type", "authorization_code"),
-            ("code", code.expose()),
-            ("redirect_uri", self.app.redirect_uri.as_str()),
-            ("code_verifier", verifier.expose()),
-        ];
-        Ok(ConnectStep::Call(token_call(&self.app, "token", &fields)))
-    }
-
-    fn who(&mut self, answer: &Answer) -> Next {
-        let tokens = tokens(&connecting(NAME, answer)?).ok_or_else(|| unexpected(NAME))?;
-        let url = url(&self.app, "users/me?user.fields=username,name");
-        let call = HttpRequest::get(url).bearer(tokens.access_token.expose());
-        self.step = Step::Identity(tokens);
-        Ok(ConnectStep::Call(call))
-    }
-
-    fn identified(&mut self, tokens: Tokens, answer: &Answer) -> Next {
-        let body = connecting(NAME, answer)?;
-        let user = &body["data"];
-        let id = wire::id(&user["id"]).ok_or_else(|| unexpected(NAME))?;
-        let account = Connected {
-            username: wire::filled(&user["username"])
-                .or_else(|| party::name(user))
-                .unwrap_or_else(|| "X user".into()),
-            platform_user_id: id.clone(),
-            route: id,
-            access_token: tokens.access_token,
-            refresh_token: tokens.refresh_token,
-            expires_in_s: tokens.expires_in_s,
-        };
-        if self.app.bot_token.is_empty() || self.app.webhook_url.is_empty() {
-            return Ok(ConnectStep::Done(account));
-        }
-        let call = HttpRequest::get(url(&self.app, "webhooks"));
-        self.step = Step::Webhooks(account);
-        Ok(ConnectStep::Call(call.bearer(self.app.bot_token.expose())))
+impl Webhooks {
+    fn as_app(&self, call: HttpRequest) -> HttpRequest {
+        call.bearer(self.app.bot_token.expose())
     }
 
     /// The app's webhook is registered once, and X then asks the hub to prove its address.
-    fn register(&mut self, account: Connected, answer: &Answer) -> ConnectStep {
-        let Ok(list) = connecting(NAME, answer) else {
-            return ConnectStep::Done(account);
-        };
+    fn register(&mut self, list: &Value) -> Option<HttpRequest> {
         let ours = wire::items(&list["data"])
             .iter()
             .find(|hook| hook["url"] == self.app.webhook_url.as_str());
         if let Some(webhook) = ours.and_then(|hook| wire::id(&hook["id"])) {
-            return self.subscribe(account, webhook, 0);
+            return self.subscribe(webhook, 0);
         }
         let body = json!({ "url": self.app.webhook_url });
-        let call = HttpRequest::post_json(url(&self.app, "webhooks"), &body);
-        self.step = Step::Registered(account);
-        ConnectStep::Call(call.bearer(self.app.bot_token.expose()))
+        self.step = Step::Registered;
+        Some(self.as_app(HttpRequest::post_json(url(&self.app, "webhooks"), &body)))
     }
 
     /// Messages are private: they are subscribed with the account's own token.
-    fn subscribe(&mut self, account: Connected, webhook: String, done: usize) -> ConnectStep {
-        let Some(event_type) = EVENT_TYPES.get(done) else {
-            return ConnectStep::Done(account);
-        };
+    fn subscribe(&mut self, webhook: String, done: usize) -> Option<HttpRequest> {
+        let event_type = EVENT_TYPES.get(done)?;
         let body = json!({
             "event_type": event_type,
-            "filter": { "user_id": account.route },
+            "filter": { "user_id": self.user },
             "tag": "hub",
             "webhook_id": webhook,
         });
-        let call = HttpRequest::post_json(url(&self.app, "activity/subscriptions"), &body)
-            .bearer(account.access_token.expose());
+        let call = HttpRequest::post_json(url(&self.app, "activity/subscriptions"), &body);
         self.step = Step::Subscribed {
-            account,
             webhook,
             done: done + 1,
         };
-        ConnectStep::Call(call)
+        Some(call.bearer(self.token.expose()))
+    }
+}
+
+impl Aftermath for Webhooks {
+    fn next(&mut self, answer: Option<Answer>) -> Option<HttpRequest> {
+        match (std::mem::replace(&mut self.step, Step::Start), answer) {
+            (Step::Start, _) => {
+                self.step = Step::Listed;
+                Some(self.as_app(HttpRequest::get(url(&self.app, "webhooks"))))
+            }
+            (Step::Listed, Some(answer)) => self.register(&connecting(NAME, &answer).ok()?),
+            (Step::Registered, Some(answer)) => {
+                let body = connecting(NAME, &answer).ok()?;
+                self.subscribe(wire::id(&body["data"]["id"])?, 0)
+            }
+            // An event that cannot be subscribed, or is already, leaves the others.
+            (Step::Subscribed { webhook, done }, Some(Ok(_))) => self.subscribe(webhook, done),
+            (Step::Listed | Step::Registered | Step::Subscribed { .. }, _) => None,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
-
     use super::*;
+    use crate::platform::http::TransportError;
+    use crate::platform::oauth::Flow;
+    use crate::platform::oauth::tests::{answer, body, call, done, failed, flow, ok};
+    use crate::platform::{ConnectFlow as _, Grant};
 
     fn app() -> App {
         App {
@@ -234,40 +171,6 @@ mod tests {
             redirect_uri: "https://hub.example/api/oauth/callback/twitter".into(),
             webhook_url: "https://hub.example/api/webhooks/twitter".into(),
             ..App::default()
-        }
-    }
-
-    fn flow(app: &App) -> Flow {
-        let grant = Grant::Code {
-            code: "the-code".into(),
-            verifier: Some("the-verifier".into()),
-        };
-        Flow::new(app, grant)
-    }
-
-    fn ok(body: Value) -> Option<Answer> {
-        answer(200, body)
-    }
-
-    fn answer(status: u16, body: Value) -> Option<Answer> {
-        Some(Ok(HttpResponse {
-            status,
-            headers: Vec::new(),
-            body: body.to_string().into_bytes(),
-        }))
-    }
-
-    fn call(step: ConnectStep) -> HttpRequest {
-        match step {
-            ConnectStep::Call(call) => call,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn done(step: ConnectStep) -> Connected {
-        match step {
-            ConnectStep::Done(account) => account,
-            other => panic!("{other:?}"),
         }
     }
 
@@ -283,7 +186,7 @@ mod tests {
     #[test]
     fn the_dialog() {
         let verifier = Secret::new("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk");
-        let url = authorize(&app(), "s1", Some(&verifier)).unwrap();
+        let url = X.client(&app()).authorize("s1", Some(&verifier)).unwrap();
         assert_eq!(
             url,
             "https://dialog.example/i/oauth2/authorize?response_type=code&client_id=client\
@@ -291,8 +194,10 @@ mod tests {
              &scope=tweet.read%20users.read%20dm.read%20dm.write%20offline.access%20media.write&state=s1\
              &code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM&code_challenge_method=S256"
         );
-        assert!(authorize(&app(), "s1", None).is_err());
-        let sentence = authorize(&App::default(), "s1", Some(&verifier))
+        assert!(X.client(&app()).authorize("s1", None).is_err());
+        let sentence = X
+            .client(&App::default())
+            .authorize("s1", Some(&verifier))
             .unwrap_err()
             .0;
         assert!(sentence.contains("TWITTER_CLIENT_ID"));
@@ -300,21 +205,21 @@ mod tests {
 
     #[test]
     fn without_webhooks_the_identity_is_the_end() {
-        let mut flow = flow(&app());
+        let mut flow = flow(&X, &app());
         let exchange = call(flow.next(None));
         assert_eq!(exchange.url, "https://api.example/2/oauth2/token");
         assert_eq!(
-            String::from_utf8(exchange.body).unwrap(),
+            body(exchange),
             "grant_type=authorization_code&code=the-code\
              &redirect_uri=https%3A%2F%2Fhub.example%2Fapi%2Foauth%2Fcallback%2Ftwitter\
              &code_verifier=the-verifier&client_id=client"
         );
-        let who = call(flow.next(ok(given_out())));
+        let who = call(flow.next(ok(&given_out())));
         assert_eq!(
             who.url,
             "https://api.example/2/users/me?user.fields=username,name"
         );
-        let account = done(flow.next(ok(me())));
+        let account = done(flow.next(ok(&me())));
         assert_eq!(account.platform_user_id, "1700000000000000101");
         assert_eq!(
             (account.route.as_str(), account.username.as_str()),
@@ -327,7 +232,7 @@ mod tests {
             client_secret: Secret::default(),
             ..app()
         };
-        let exchange = call(self::flow(&public).next(None));
+        let exchange = call(super::tests::flow(&X, &public).next(None));
         assert!(
             exchange
                 .headers
@@ -345,10 +250,10 @@ mod tests {
 
     /// The first answer that matters is the list of webhooks.
     fn at_webhooks() -> (Flow, HttpRequest) {
-        let mut flow = flow(&with_webhooks());
+        let mut flow = flow(&X, &with_webhooks());
         flow.next(None);
-        flow.next(ok(given_out()));
-        let list = call(flow.next(ok(me())));
+        flow.next(ok(&given_out()));
+        let list = call(flow.next(ok(&me())));
         (flow, list)
     }
 
@@ -360,14 +265,14 @@ mod tests {
             list.headers
                 .contains(&("authorization".into(), "Bearer app-only".into()))
         );
-        let register = call(flow.next(ok(json!({"meta": {"result_count": 0}}))));
+        let register = call(flow.next(ok(&json!({"meta": {"result_count": 0}}))));
         assert_eq!(register.url, "https://api.example/2/webhooks");
         let body: Value = serde_json::from_slice(&register.body).unwrap();
         assert_eq!(
             body,
             json!({"url": "https://hub.example/api/webhooks/twitter"})
         );
-        let mut step = flow.next(ok(json!({"data": {"id": "1846", "valid": true}})));
+        let mut step = flow.next(ok(&json!({"data": {"id": "1846", "valid": true}})));
         for event_type in EVENT_TYPES {
             let subscription = call(step);
             assert_eq!(
@@ -380,24 +285,24 @@ mod tests {
             let expected = json!({"event_type": event_type, "tag": "hub", "webhook_id": "1846",
                 "filter": {"user_id": "1700000000000000101"}});
             assert_eq!(body, expected);
-            step = flow.next(answer(400, json!({"title": "already subscribed"})));
+            step = flow.next(answer(400, &json!({"title": "already subscribed"})));
         }
         done(step);
     }
 
     #[test]
     fn trouble_with_webhooks_leaves_a_connected_account() {
-        let refused = || answer(403, json!({"title": "Forbidden"}));
+        let refused = || answer(403, &json!({"title": "Forbidden"}));
         let (mut flow, _) = at_webhooks();
         done(flow.next(refused()));
         let (mut flow, _) = at_webhooks();
-        flow.next(ok(json!({})));
+        flow.next(ok(&json!({})));
         done(flow.next(refused()));
         let (mut flow, _) = at_webhooks();
         let known = json!({"data": [{"id": "1846", "valid": true,
             "url": "https://hub.example/api/webhooks/twitter"}]});
         assert!(
-            call(flow.next(ok(known)))
+            call(flow.next(ok(&known)))
                 .url
                 .ends_with("/activity/subscriptions")
         );
@@ -406,29 +311,25 @@ mod tests {
 
     #[test]
     fn failures_are_sentences_without_secrets() {
-        let sentence = |step| match step {
-            ConnectStep::Failed(error) => error.0,
-            other => panic!("{other:?}"),
-        };
-        let mut refused = flow(&app());
+        let mut refused = flow(&X, &app());
         refused.next(None);
         let body = json!({"error": "invalid_request", "error_description": "bad the-code"});
-        let said = sentence(refused.next(answer(400, body)));
+        let said = failed(refused.next(answer(400, &body)));
         assert!(
             said.contains("HTTP 400") && !said.contains("the-code"),
             "{said}"
         );
-        let mut lost = flow(&app());
+        let mut lost = flow(&X, &app());
         lost.next(None);
-        sentence(lost.next(Some(Err(TransportError::NotSent))));
-        let mut nobody = flow(&app());
+        failed(lost.next(Some(Err(TransportError::NotSent))));
+        let mut nobody = flow(&X, &app());
         nobody.next(None);
-        nobody.next(ok(given_out()));
-        sentence(nobody.next(ok(json!({"data": {}}))));
+        nobody.next(ok(&given_out()));
+        failed(nobody.next(ok(&json!({"data": {}}))));
         let no_verifier = Grant::Code {
             code: "c".into(),
             verifier: None,
         };
-        sentence(Flow::new(&app(), no_verifier).next(None));
+        failed(Flow::new(&X, &app(), no_verifier).next(None));
     }
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::platform::call::CallFailure;
 use crate::platform::http::{HttpResponse, TransportError};
 pub use crate::platform::outcome::Class;
-use crate::platform::{outcome, wire};
+use crate::platform::{oauth, outcome, wire};
 
 /// The length of X's windows: how long to stay away when nothing says how long.
 const WINDOW: Duration = Duration::from_secs(15 * 60);
@@ -88,13 +88,7 @@ impl Problem {
     /// The class of a problem an API call or a refresh met.
     pub fn class(&self, asked: Asked, answer: &HttpResponse) -> Class {
         if asked == Asked::Token && matches!(self.status, 400 | 401) {
-            // The client's own credentials are the operator's business.
-            let client = self.says(&["invalid_client", "unauthorized_client"]);
-            return if client {
-                Class::Permanent
-            } else {
-                Class::Reconnect
-            };
+            return oauth::refused(&self.words);
         }
         if self.is("usage-capped")
             || self.status == 402

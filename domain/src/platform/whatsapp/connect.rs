@@ -171,6 +171,7 @@ impl Flow {
             access_token: token,
             refresh_token: None,
             expires_in_s: None,
+            granted: None,
         };
         match business {
             Some(business) => Ok(self.subscribe(business, account)),

@@ -123,7 +123,7 @@ mod tests {
         let credentials = Credentials {
             route: "205612348765432".into(),
             access_token: "EAAJBexampleBusinessToken".into(),
-            refresh_token: None,
+            ..Credentials::default()
         };
         let medium = Media {
             file_id: Some(id.into()),

@@ -280,7 +280,7 @@ mod tests {
         let credentials = Credentials {
             route: "205612348765432".into(),
             access_token: "EAAJBexampleBusinessToken".into(),
-            refresh_token: None,
+            ..Credentials::default()
         };
         let body_to = |thread: &str| {
             let message = Outbound {
@@ -323,7 +323,7 @@ mod tests {
         let credentials = Credentials {
             route: "205612348765432".into(),
             access_token: "EAAJBexampleBusinessToken".into(),
-            refresh_token: None,
+            ..Credentials::default()
         };
         let medium = |kind, content_type: &str| Medium {
             kind,

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::Site;
 use super::answers::{self, Answer, Refusal};
+use super::{Site, messages};
 use crate::call::Call;
 use crate::platform::Incoming;
 use crate::world::now_ms;
@@ -18,28 +18,43 @@ const PAGE: (usize, usize) = (50, 10);
 impl Site {
     /// Somebody has written to a member. Nobody is told.
     pub(super) fn messaged(&self, member: &str, incoming: &Incoming) -> String {
-        let owner = format!("urn:li:person:{member}");
         let from = format!("urn:li:person:{}", super::bare(&incoming.from_id));
-        let id = format!("2-{}", self.world.unique());
         let thread = format!(
             "urn:li:messagingThread:2-{}",
             hex::encode(&incoming.from_id)
         );
+        let activity = match &incoming.media {
+            Some(media) => messages::attached(&incoming.text, media),
+            None => messages::plain(&incoming.text),
+        };
+        self.log(member, &from, &thread, activity)
+    }
+
+    /// Adds a message to a member's log.
+    pub(super) fn log(&self, member: &str, from: &str, thread: &str, activity: Value) -> String {
+        let id = format!("2-{}", self.world.unique());
         let mut memory = self.memory();
         let log = memory.changes.entry(member.to_owned()).or_default();
         let last = log.last().and_then(|it| it["processedAt"].as_i64());
         // No two in one millisecond, so that a page can end anywhere.
         let at = now_ms().max(last.unwrap_or_default() + 1);
+        let mut activity = activity;
+        for (name, value) in [
+            ("owner", json!(from)),
+            ("author", json!(from)),
+            ("createdAt", json!(at)),
+            ("deliveredAt", json!(at)),
+            ("id", json!(id)),
+            ("thread", json!(thread)),
+        ] {
+            activity[name] = value;
+        }
         log.push(json!({
-            "owner": owner, "actor": from, "resourceName": "messages", "resourceId": id,
-            "resourceUri": format!("/messages/{id}"), "method": "CREATE", "configVersion": 13,
-            "activityId": uuid::Uuid::new_v4().to_string(), "activityStatus": "SUCCESS",
-            "processedAt": at, "capturedAt": at, "id": at,
-            "siblingActivities": [], "parentSiblingActivities": [],
-            "activity": {"owner": from, "author": from, "createdAt": at, "deliveredAt": at,
-                "id": id, "thread": thread, "attachments": [],
-                "content": {"format": "TEXT", "formatVersion": 1, "fallback": incoming.text,
-                    "content": {"string": incoming.text}}},
+            "owner": format!("urn:li:person:{member}"), "actor": from, "resourceName": "messages",
+            "resourceId": id, "resourceUri": format!("/messages/{id}"), "method": "CREATE",
+            "configVersion": 13, "activityId": uuid::Uuid::new_v4().to_string(),
+            "activityStatus": "SUCCESS", "processedAt": at, "capturedAt": at, "id": at,
+            "siblingActivities": [], "parentSiblingActivities": [], "activity": activity,
         }));
         id
     }

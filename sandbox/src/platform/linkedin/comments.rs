@@ -8,6 +8,7 @@ use axum::http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
 use super::answers::{self, Answer, Refusal};
+use super::login::Caller;
 use super::{HANG, NAME, PATH, Site};
 use crate::call::Call;
 use crate::deliver::Webhook;
@@ -15,6 +16,7 @@ use crate::faults::{Fault, Op};
 use crate::ledger::{Sent, now};
 use crate::platform::{Incoming, Written};
 use crate::sign::hmac_hex;
+use crate::upload::SentFile;
 use crate::world::now_ms;
 
 /// The longest comment.
@@ -64,11 +66,7 @@ impl Site {
         if call.param("object").as_deref() != Some(post) {
             return Err(Refusal::invalid("object does not match the path"));
         }
-        let may = caller
-            .scope
-            .split(' ')
-            .any(|scope| scope == "w_organization_social");
-        if !may || self.member(&caller.member).organization.as_ref() != Some(&actor) {
+        if !self.may_speak_for(&caller, &actor) {
             return Err(Refusal::denied());
         }
         if post != post_of(&actor) {
@@ -76,11 +74,14 @@ impl Site {
         }
         let message = call.value("message").unwrap_or_default();
         let text = message["text"].as_str().unwrap_or_default().to_owned();
-        if text.is_empty() || text.chars().count() > TEXT_CHARS_MAX {
+        let is_empty = text.is_empty() && call.value("content").is_none();
+        if is_empty || text.chars().count() > TEXT_CHARS_MAX {
             return Err(Refusal::invalid(
                 "message.text must have 1 to 1250 characters",
             ));
         }
+        let content = call.value("content").unwrap_or_default();
+        let media = self.handed_over(&content[0]["entity"]["image"], &actor)?;
         match self.world.faults.hit(NAME, Op::Send) {
             Some(Fault::Status {
                 status,
@@ -88,12 +89,12 @@ impl Site {
             }) => return Ok(answers::refuse(status, retry_after_s)),
             Some(Fault::Hang) => return Ok(call.leave_unanswered(HANG).await),
             Some(Fault::AcceptNoReply) => {
-                self.accept(&actor, post, &text);
+                self.accept(&actor, post, &text, media);
                 return Ok(call.leave_unanswered(SILENCE).await);
             }
             None => {}
         }
-        let (id, urn) = self.accept(&actor, post, &text);
+        let (id, urn) = self.accept(&actor, post, &text, media);
         let body = json!({"id": id, "$URN": urn, "commentUrn": urn, "actor": actor,
             "object": post, "message": {"text": text, "attributes": []},
             "created": {"actor": actor, "time": now_ms()}});
@@ -105,7 +106,13 @@ impl Site {
     }
 
     /// From here on the comment exists. The notification follows by itself.
-    fn accept(self: &Arc<Self>, organization: &str, post: &str, text: &str) -> (String, String) {
+    fn accept(
+        self: &Arc<Self>,
+        organization: &str,
+        post: &str,
+        text: &str,
+        media: Option<SentFile>,
+    ) -> (String, String) {
         let (id, urn) = self.new_comment(post);
         self.world.ledger.accept(Sent {
             platform: NAME,
@@ -114,7 +121,7 @@ impl Site {
             to: post.to_owned(),
             text: text.to_owned(),
             metadata: None,
-            media: None,
+            media,
             at: now(),
         });
         let echo = self.notification(organization, "ADMIN_COMMENT", &urn, organization, text);
@@ -131,6 +138,12 @@ impl Site {
         (id, urn)
     }
 
+    /// Who administers an organization may speak for it, if they allowed the app to.
+    pub(super) fn may_speak_for(&self, caller: &Caller, organization: &str) -> bool {
+        let administers = self.member(&caller.member).organization.as_deref() == Some(organization);
+        administers && caller.may("w_organization_social")
+    }
+
     /// One notification for each administrator; `None` while nothing is delivered.
     fn notification(
         &self,
@@ -142,9 +155,7 @@ impl Site {
     ) -> Option<Webhook> {
         let post = post_of(organization);
         let mut memory = self.memory();
-        if !memory.valid {
-            return None;
-        }
+        let valid = memory.valid;
         let administers =
             |member: &super::Member| member.organization.as_deref() == Some(organization);
         let subscribers: Vec<String> = memory
@@ -171,6 +182,12 @@ impl Site {
             }));
         }
         drop(memory);
+        if let Some(first) = notifications.first() {
+            self.note(organization, first);
+        }
+        if !valid {
+            return None;
+        }
         let body = json!({"type": "ORGANIZATION_SOCIAL_ACTION_NOTIFICATIONS",
             "notifications": notifications});
         Some(self.webhook(&body))

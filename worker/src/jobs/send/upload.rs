@@ -113,7 +113,10 @@ impl Turn<'_> {
             let next = self.given_up(row, FailureClass::Permanent, reason);
             return Ok(Err(next.await?));
         };
-        let Some(flow) = self.adapter.upload(self.app, &held.credentials, &medium) else {
+        let upload = self
+            .adapter
+            .upload(self.app, &held.credentials, &self.thread, &medium);
+        let Some(flow) = upload else {
             return Ok(Ok(Some(medium)));
         };
         let (handles, account) = (self.context.handles(), self.owner.account);
