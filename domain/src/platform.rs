@@ -410,7 +410,9 @@ pub trait Adapter: Sync + Send {
     fn capabilities(&self) -> Capabilities;
 
     /// Answers the GET that verifies a webhook subscription. `None`: the platform has none.
-    fn handshake(&self, app: &App, query: &[(String, String)]) -> Option<Handshake>;
+    fn handshake(&self, _app: &App, _query: &[(String, String)]) -> Option<Handshake> {
+        None
+    }
 
     /// Answers a POST that only asks whether the address is ours, before anything else is looked
     /// at. `None`: it is a delivery.
@@ -433,7 +435,9 @@ pub trait Adapter: Sync + Send {
     fn verify(&self, app: &App, headers: &Headers, raw: &[u8]) -> Result<(), Refused>;
 
     /// The platform accounts a verified body is about, each once, in order of appearance.
-    fn route(&self, app: &App, raw: &[u8]) -> Vec<String>;
+    fn route(&self, app: &App, raw: &[u8]) -> Vec<String> {
+        wire::accounts(self.translate(app, None, raw).unwrap_or_default())
+    }
 
     /// Reads everything out of a raw body. An item nobody understands becomes a fact of kind
     /// `unknown` and never fails its neighbours; only a body that is no JSON at all is an error.

@@ -69,18 +69,13 @@ impl Adapter for Cloud {
         meta::verify(app, headers, raw)
     }
 
-    fn route(&self, app: &App, raw: &[u8]) -> Vec<String> {
-        wire::accounts(self.translate(app, None, raw).unwrap_or_default())
-    }
-
     fn translate(
         &self,
         _: &App,
         account: Option<&str>,
         raw: &[u8],
     ) -> Result<Vec<Fact>, Unreadable> {
-        let facts = webhook::read(&wire::parse(raw)?);
-        Ok(wire::of_account(wire::distinct(facts), account))
+        wire::read(account, raw, webhook::read)
     }
 
     fn authorize(

@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use axum::http::{StatusCode, header};
+use axum::http::{Method, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use serde_json::{Value, json};
 use url::Url;
 
-use super::{Answer, GraphError, Kind, Product, Token, ok};
+use super::{Answer, GraphError, Kind, Product, Token, ok, suffer};
 use crate::call::Call;
 use crate::faults::Op;
 use crate::ledger::hold;
@@ -53,7 +53,7 @@ struct Agreements {
 }
 
 /// One app, and who has agreed to it.
-pub(in crate::platform) struct Login {
+pub(crate) struct Login {
     world: Arc<World>,
     product: Product,
     pub(in crate::platform) app_id: String,
@@ -264,8 +264,46 @@ impl Login {
         code
     }
 
+    /// The calls that every product has: the dialog, its tokens, what they are, taking them back.
+    /// `scopes` are what the person agreed to, about `target`. `None` when it is another call.
+    pub(in crate::platform) fn answer(
+        &self,
+        call: &Call,
+        method: &Method,
+        path: &[&str],
+        scopes: &[&str],
+        target: impl Fn(&Token) -> String,
+    ) -> Option<Answer> {
+        Some(match (method, path) {
+            (&Method::GET, ["dialog", "oauth"]) => Ok(self.dialog(call, "_=_")),
+            (_, ["oauth", "access_token"]) => self.access_token(call),
+            (&Method::GET, ["debug_token"]) => self.debug_token(call, scopes, target),
+            (&Method::DELETE, [_, "permissions"]) => self.revoke(call),
+            _ => return None,
+        })
+    }
+
+    /// What becomes of a call that a fault strikes before anything has happened.
+    pub(in crate::platform) async fn struck(
+        &self,
+        op: Option<Op>,
+        call: &Call,
+    ) -> Option<Response> {
+        let fault = self.world.faults.hit(self.product.name(), op?)?;
+        Some(suffer(fault, self.product, &self.app_id, call).await)
+    }
+
+    /// A list of the one Page that the person granted.
+    pub(in crate::platform) fn granted(&self, page: &Value) -> Response {
+        let cursors = json!({"before": "0", "after": "1"});
+        ok(
+            &self.app_id,
+            &json!({"data": [page], "paging": {"cursors": cursors}}),
+        )
+    }
+
     /// Code for a short token, or a short token for a long one.
-    pub(in crate::platform) fn access_token(&self, call: &Call) -> Answer {
+    fn access_token(&self, call: &Call) -> Answer {
         let (token, seconds) = self.exchange(call)?;
         let body = json!({
             "access_token": self.mint(token.kind, &token),
@@ -358,8 +396,7 @@ impl Login {
     }
 
     /// What a token is. Invalid ones are a success that says so.
-    /// `scopes` are what the person agreed to, about `target`.
-    pub(in crate::platform) fn debug_token(
+    fn debug_token(
         &self,
         call: &Call,
         scopes: &[&str],
@@ -417,7 +454,7 @@ impl Login {
 
     /// Takes the person's agreement back. Only this one: another person's agreement for the same
     /// Page goes on.
-    pub(in crate::platform) fn revoke(&self, call: &Call) -> Answer {
+    fn revoke(&self, call: &Call) -> Answer {
         let token = self.bearer(call)?;
         self.state().revoked.insert(token.grant);
         Ok(ok(&self.app_id, &json!({"success": true})))
