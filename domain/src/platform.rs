@@ -31,6 +31,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::secret::Secret;
+use crate::signature::{SignedRequest, SignedRequestRefused};
 use call::{CallFailure, Fetch, PollFlow, SubscribeFlow, Tokens};
 use fact::{Fact, Media};
 use http::{HttpRequest, HttpResponse, TransportError};
@@ -347,6 +348,16 @@ pub struct Connected {
     pub expires_in_s: Option<u64>,
 }
 
+/// The person at the platform who has connected an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grantor {
+    /// The id by which the platform says later that they take the permission back.
+    pub id: String,
+    /// Seconds since the epoch at which the platform stops telling about people although the token
+    /// is good; `None` when it does not say.
+    pub data_access_until_s: Option<i64>,
+}
+
 /// Why connecting did not work, in words for the person who tried. Never contains a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -386,6 +397,11 @@ pub enum Grant {
 pub trait ConnectFlow: Send {
     /// The next step. The first call gets `None`, each further one the answer to the last request.
     fn next(&mut self, answer: Option<Result<HttpResponse, TransportError>>) -> ConnectStep;
+
+    /// Who has connected the account, once that is done, where the platform may come back to it.
+    fn grantor(&self) -> Option<&Grantor> {
+        None
+    }
 }
 
 /// The answer to a subscription handshake.
@@ -433,6 +449,16 @@ pub trait Adapter: Sync + Send {
     /// Checks a webhook's authenticity over the raw bytes, in constant time, before any parsing,
     /// and the little structure the contract demands of it.
     fn verify(&self, app: &App, headers: &Headers, raw: &[u8]) -> Result<(), Refused>;
+
+    /// Checks and reads what the platform posts when somebody takes their permission back or wants
+    /// their data deleted, in constant time. `None`: it never says so.
+    fn signed_request(
+        &self,
+        _app: &App,
+        _value: &str,
+    ) -> Option<Result<SignedRequest, SignedRequestRefused>> {
+        None
+    }
 
     /// The platform accounts a verified body is about, each once, in order of appearance.
     fn route(&self, app: &App, raw: &[u8]) -> Vec<String> {

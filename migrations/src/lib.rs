@@ -21,6 +21,7 @@ mod m0014_subscriptions;
 mod m0015_telegram_sessions;
 mod m0016_media;
 mod m0019_forgetting;
+mod m0022_agreements;
 
 use sea_orm_migration::prelude::*;
 
@@ -48,6 +49,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0015_telegram_sessions::Migration),
             Box::new(m0016_media::Migration),
             Box::new(m0019_forgetting::Migration),
+            Box::new(m0022_agreements::Migration),
         ]
     }
 }

@@ -51,6 +51,7 @@ impl Store {
              refresh_token = coalesce(EXCLUDED.refresh_token, t.refresh_token), \
              previous_refresh_token = NULL, renewed_at = NULL, renewal = NULL, \
              renewal_until = NULL, refused = NULL, paused_until = NULL, \
+             data_access_until = NULL, \
              version = greatest(EXCLUDED.version, t.version + 1)",
         )
         .bind(self.sharding().of_user(owner.user).0)

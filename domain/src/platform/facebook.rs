@@ -27,6 +27,7 @@ use super::{
     meta, wire,
 };
 use crate::secret::Secret;
+use crate::signature::{SignedRequest, SignedRequestRefused};
 
 /// The document says "less than 2000 characters".
 const TEXT_MAX: usize = 1999;
@@ -79,6 +80,14 @@ impl Adapter for Messenger {
     /// body must be accepted even when nobody can read it.
     fn verify(&self, app: &App, headers: &Headers, raw: &[u8]) -> Result<(), Refused> {
         meta::verify(app, headers, raw)
+    }
+
+    fn signed_request(
+        &self,
+        app: &App,
+        value: &str,
+    ) -> Option<Result<SignedRequest, SignedRequestRefused>> {
+        Some(meta::signed_request(app, value))
     }
 
     fn translate(

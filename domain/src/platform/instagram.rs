@@ -33,6 +33,7 @@ use super::{
     meta, wire,
 };
 use crate::secret::Secret;
+use crate::signature::{SignedRequest, SignedRequestRefused};
 
 /// The document says "1000 bytes", of UTF-8.
 const TEXT_MAX: usize = 1000;
@@ -85,6 +86,14 @@ impl Adapter for Direct {
     /// configured as the secret before.
     fn verify(&self, app: &App, headers: &Headers, raw: &[u8]) -> Result<(), Refused> {
         meta::verify(app, headers, raw)
+    }
+
+    fn signed_request(
+        &self,
+        app: &App,
+        value: &str,
+    ) -> Option<Result<SignedRequest, SignedRequestRefused>> {
+        Some(meta::signed_request(app, value))
     }
 
     fn translate(

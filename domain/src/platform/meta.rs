@@ -22,7 +22,7 @@ use super::http::{HttpRequest, HttpResponse, Part, TransportError};
 use super::media::upload::Medium;
 use super::{App, Credentials, Handshake, Headers, Refused, SendOutcome, outcome, wire};
 use crate::secret::Secret;
-use crate::signature;
+use crate::signature::{self, SignedRequest, SignedRequestRefused};
 
 /// Answers the GET that verifies a webhook subscription.
 pub fn handshake(app: &App, query: &[(String, String)]) -> Handshake {
@@ -45,6 +45,12 @@ pub fn verify(app: &App, headers: &Headers, raw: &[u8]) -> Result<(), Refused> {
     let header = wire::single_header(headers, "x-hub-signature-256");
     let authentic = signature::meta(header, raw, &app.client_secret, &app.client_secret_previous);
     authentic.then_some(()).ok_or(Refused::Signature)
+}
+
+/// What Meta posts when somebody leaves. Instagram's own login signs it with the Instagram app's
+/// secret, or with the Meta app's: the second one is configured as the secret before.
+pub fn signed_request(app: &App, value: &str) -> Result<SignedRequest, SignedRequestRefused> {
+    signature::signed_request(value, &app.client_secret, &app.client_secret_previous)
 }
 
 /// A Graph URL with these query parameters.

@@ -29,6 +29,7 @@ use super::{
     meta, wire,
 };
 use crate::secret::Secret;
+use crate::signature::{SignedRequest, SignedRequestRefused};
 
 /// Longest text body of a message.
 const TEXT_MAX: usize = 4096;
@@ -67,6 +68,14 @@ impl Adapter for Cloud {
     /// The signature only, as at Messenger: what is refused comes again for a week.
     fn verify(&self, app: &App, headers: &Headers, raw: &[u8]) -> Result<(), Refused> {
         meta::verify(app, headers, raw)
+    }
+
+    fn signed_request(
+        &self,
+        app: &App,
+        value: &str,
+    ) -> Option<Result<SignedRequest, SignedRequestRefused>> {
+        Some(meta::signed_request(app, value))
     }
 
     fn translate(

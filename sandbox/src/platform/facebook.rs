@@ -96,7 +96,7 @@ impl Messenger {
             let words = "(#100) Tried accessing nonexisting field (accounts) on node type (Page)";
             return Err(GraphError::new(100, words));
         }
-        Ok(self.login.granted(&self.page_object(&token)))
+        Ok(self.login.granted(&token, self.page_object(&token)))
     }
 
     /// A Page with the token this person may use it with.

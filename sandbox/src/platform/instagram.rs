@@ -173,7 +173,7 @@ impl Direct {
     /// The Page the person granted, with the account that is linked to it.
     fn accounts(&self, call: &Call) -> Answer {
         let token = self.bearer(call)?;
-        Ok(self.login.granted(&self.page(&token)))
+        Ok(self.login.granted(&token, self.page(&token)))
     }
 
     fn page(&self, token: &Token) -> Value {

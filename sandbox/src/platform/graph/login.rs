@@ -15,7 +15,7 @@ use super::{Answer, GraphError, Kind, Product, Token, ok, suffer};
 use crate::call::Call;
 use crate::faults::Op;
 use crate::ledger::hold;
-use crate::sign::hmac_hex;
+use crate::sign::{hmac_hex, signed_request};
 use crate::world::World;
 
 /// The person who connects, by the id this app knows them by.
@@ -44,6 +44,10 @@ struct Agreements {
     choices: VecDeque<String>,
     codes: HashMap<String, Code>,
     revoked: BTreeSet<String>,
+    /// Account id to the id of the person who agreed to it, where it is not everybody's.
+    people: BTreeMap<String, String>,
+    /// Accounts that a business portfolio owns.
+    owned: BTreeSet<String>,
     /// Accounts whose tokens were made to expire, with the agreements since then.
     expired: BTreeMap<String, BTreeSet<String>>,
     /// Seconds that exchanged Page tokens live, when somebody made them expire.
@@ -113,6 +117,7 @@ impl Login {
         let mut state = self.state();
         state.choices.clear();
         state.expired.clear();
+        state.owned.clear();
         state.page_tokens_live_s = None;
     }
 
@@ -293,13 +298,53 @@ impl Login {
         Some(suffer(fault, self.product, &self.app_id, call).await)
     }
 
-    /// A list of the one Page that the person granted.
-    pub(in crate::platform) fn granted(&self, page: &Value) -> Response {
+    /// A list of the one Page that the person granted, as far as it is listed: one that belongs to a
+    /// business portfolio is not, and can be had by its id only.
+    pub(in crate::platform) fn granted(&self, token: &Token, page: Value) -> Response {
+        let is_listed = !self.state().owned.contains(&token.page);
+        let pages: Vec<Value> = is_listed.then_some(page).into_iter().collect();
         let cursors = json!({"before": "0", "after": "1"});
-        ok(
-            &self.app_id,
-            &json!({"data": [page], "paging": {"cursors": cursors}}),
-        )
+        let body = json!({"data": pages, "paging": {"cursors": cursors}});
+        ok(&self.app_id, &body)
+    }
+
+    /// Whoever agreed to this account is this person, and not the one who agrees to the others.
+    pub(crate) fn agrees(&self, account: &str, person: &str) {
+        let people = &mut self.state().people;
+        people.insert(account.to_owned(), person.to_owned());
+    }
+
+    fn person_of(&self, account: &str) -> String {
+        let known = self.state().people.get(account).cloned();
+        known.unwrap_or_else(|| PERSON.0.to_owned())
+    }
+
+    /// A business portfolio owns this account from now on.
+    pub(crate) fn own(&self, account: &str) {
+        self.state().owned.insert(account.to_owned());
+    }
+
+    /// What the platform posts when a person leaves: somebody else's secret signs a forged one.
+    pub(crate) fn signed_request(
+        &self,
+        person: Option<String>,
+        expires_in_s: Option<i64>,
+        is_forged: bool,
+    ) -> String {
+        let now = chrono::Utc::now().timestamp();
+        let mut payload = json!({
+            "user_id": person.unwrap_or_else(|| PERSON.0.to_owned()),
+            "algorithm": "HMAC-SHA256",
+            "issued_at": now,
+        });
+        if let Some(seconds) = expires_in_s {
+            payload["expires"] = (now + seconds).into();
+        }
+        let secret = match is_forged {
+            true => "somebody else's",
+            false => &self.app_secret,
+        };
+        signed_request(secret, &payload)
     }
 
     /// Code for a short token, or a short token for a long one.
@@ -434,7 +479,7 @@ impl Login {
             "is_valid": true,
             "scopes": scopes,
             "type": if token.kind == Kind::Page { "PAGE" } else { "USER" },
-            "user_id": PERSON.0,
+            "user_id": self.person_of(&token.page),
         });
         if token.kind == Kind::Page {
             data["profile_id"] = token.page.into();
