@@ -374,7 +374,6 @@ pub struct DeletionTaken {
     /// A page that says how far it is.
     pub url: String,
     /// What the page knows it by.
-    #[schema(pattern = "^[0-9a-f]{48}$")]
     pub confirmation_code: String,
 }
 

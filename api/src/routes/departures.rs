@@ -218,7 +218,7 @@ fn command(
         (
             status = 200,
             description = "The page",
-            content((String = "text/html; charset=utf-8")),
+            content((String = "text/html")),
         ),
         (status = 404, description = "`NOT_FOUND`: no such request was taken"),
         (status = 500, description = "`FETCH_FAILED`"),
