@@ -78,9 +78,11 @@ async fn what_is_not_metas_leaves_no_trace() {
             assert_eq!(answer.body, json!({"error": words}));
         }
     }
-    // Instagram has a secret of its own, which is not configured; the others have no such address.
-    let answer = post(&hub, "instagram/delete", form(&good)).await;
-    assert_eq!(answer.status, 401);
+    // All of Meta's have the addresses, and no other platform has.
+    for path in ["instagram/delete", "whatsapp/deauthorize"] {
+        let strange = signed_request_sign("other", &payload());
+        assert_eq!(post(&hub, path, form(&strange)).await.status, 401);
+    }
     for path in ["telegram/delete", "linkedin/deauthorize", "teams/delete"] {
         let answer = post(&hub, path, form(&good)).await;
         assert_eq!((answer.status, answer.code()), (404, "NOT_FOUND"), "{path}");

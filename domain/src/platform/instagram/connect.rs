@@ -379,7 +379,7 @@ mod tests {
             assert_eq!(account.expires_in_s, Some(5_183_944));
             // The number that signed requests name the person by.
             let grantor = flow.grantor().expect("/me says who");
-            assert_eq!(grantor.id, "26263");
+            assert_eq!(grantor.id, "26263000000000001");
         }
     }
 
