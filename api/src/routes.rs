@@ -10,6 +10,7 @@ pub mod accounts;
 pub mod auth;
 pub mod callback;
 pub mod conversations;
+pub mod departures;
 pub mod docs;
 pub mod health;
 pub mod media;
@@ -92,6 +93,7 @@ pub(crate) fn documented() -> OpenApiRouter<Api> {
         .merge(uploads::routes())
         .merge(live::routes())
         .merge(webhooks::routes())
+        .merge(departures::routes())
         .merge(health::routes())
         .merge(docs::routes())
 }

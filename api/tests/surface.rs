@@ -15,6 +15,8 @@ mod client;
 mod connecting;
 #[path = "shared/database.rs"]
 mod database;
+#[path = "surface/departures.rs"]
+mod departures;
 #[path = "surface/document.rs"]
 mod document;
 #[path = "surface/erasing.rs"]

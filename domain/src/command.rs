@@ -81,11 +81,49 @@ pub enum Command {
         /// The name the outcome is kept under, for the request that waits for it.
         answer: Key,
     },
+    /// A person told the platform that they leave this installation.
+    Departure {
+        /// Which platform.
+        platform: Platform,
+        /// What stands for the person: a keyed digest of the platform's id of them.
+        person: Key,
+        /// What they want.
+        wish: Departure,
+        /// What stands for the platform's request: the same one is attended to once.
+        request: Key,
+    },
+}
+
+/// What somebody who leaves wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Departure {
+    /// The permission that they gave is taken back.
+    Deauthorized,
+    /// What is known of them is to be deleted.
+    Deletion,
+}
+
+impl Departure {
+    /// The name in addresses and in the log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Deauthorized => "deauthorized",
+            Self::Deletion => "deletion",
+        }
+    }
 }
 
 impl Command {
     /// Every kind this build knows.
-    pub const KINDS: [&'static str; 5] = ["webhook", "connect", "page", "poll_account", "renew"];
+    pub const KINDS: [&'static str; 6] = [
+        "webhook",
+        "connect",
+        "page",
+        "poll_account",
+        "renew",
+        "departure",
+    ];
 
     /// The name in the log.
     pub fn kind(&self) -> &'static str {
@@ -95,6 +133,7 @@ impl Command {
             Self::Page { .. } => "page",
             Self::PollAccount { .. } => "poll_account",
             Self::Renew { .. } => "renew",
+            Self::Departure { .. } => "departure",
         }
     }
 }

@@ -155,6 +155,9 @@ pub enum Revocation {
     Reuse,
 }
 
+/// What an [`AccountNoted`] says of an account about whose people the platform stops telling soon.
+pub const DATA_ACCESS_ENDS: &str = "account.data_access_ends";
+
 /// Why the hub does not have a medium and will not get it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

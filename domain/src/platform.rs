@@ -32,6 +32,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::secret::Secret;
+use crate::signature::{SignedRequest, SignedRequestRefused};
 use call::{CallFailure, Fetch, Occasion, PollFlow, SubscribeFlow, Tokens};
 use fact::{Fact, Media};
 use http::{HttpRequest, HttpResponse, TransportError};
@@ -352,6 +353,16 @@ pub struct Connected {
     pub granted: Option<String>,
 }
 
+/// The person at the platform who has connected an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grantor {
+    /// The id by which the platform says later that they take the permission back.
+    pub id: String,
+    /// Seconds since the epoch at which the platform stops telling about people although the token
+    /// is good; `None` when it does not say.
+    pub data_access_until_s: Option<i64>,
+}
+
 /// Why connecting did not work, in words for the person who tried. Never contains a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -391,6 +402,11 @@ pub enum Grant {
 pub trait ConnectFlow: Send {
     /// The next step. The first call gets `None`, each further one the answer to the last request.
     fn next(&mut self, answer: Option<Result<HttpResponse, TransportError>>) -> ConnectStep;
+
+    /// Who has connected the account, once that is done, where the platform may come back to it.
+    fn grantor(&self) -> Option<&Grantor> {
+        None
+    }
 }
 
 /// The answer to a subscription handshake.
@@ -415,7 +431,9 @@ pub trait Adapter: Sync + Send {
     fn capabilities(&self) -> Capabilities;
 
     /// Answers the GET that verifies a webhook subscription. `None`: the platform has none.
-    fn handshake(&self, app: &App, query: &[(String, String)]) -> Option<Handshake>;
+    fn handshake(&self, _app: &App, _query: &[(String, String)]) -> Option<Handshake> {
+        None
+    }
 
     /// Answers a POST that only asks whether the address is ours, before anything else is looked
     /// at. `None`: it is a delivery.
@@ -437,8 +455,20 @@ pub trait Adapter: Sync + Send {
     /// and the little structure the contract demands of it.
     fn verify(&self, app: &App, headers: &Headers, raw: &[u8]) -> Result<(), Refused>;
 
+    /// Checks and reads what the platform posts when somebody takes their permission back or wants
+    /// their data deleted, in constant time. `None`: it never says so.
+    fn signed_request(
+        &self,
+        _app: &App,
+        _value: &str,
+    ) -> Option<Result<SignedRequest, SignedRequestRefused>> {
+        None
+    }
+
     /// The platform accounts a verified body is about, each once, in order of appearance.
-    fn route(&self, app: &App, raw: &[u8]) -> Vec<String>;
+    fn route(&self, app: &App, raw: &[u8]) -> Vec<String> {
+        wire::accounts(self.translate(app, None, raw).unwrap_or_default())
+    }
 
     /// Reads everything out of a raw body. An item nobody understands becomes a fact of kind
     /// `unknown` and never fails its neighbours; only a body that is no JSON at all is an error.

@@ -194,6 +194,14 @@ pub struct SignedRequest {
     pub expires: Option<i64>,
 }
 
+impl SignedRequest {
+    /// Whether it says that it is over. Without a time, or with 0, it does not end.
+    pub fn is_expired(&self, now_s: i64) -> bool {
+        self.expires
+            .is_some_and(|expires| expires > 0 && expires <= now_s)
+    }
+}
+
 /// The `signed_request` is forged, malformed or signed in a way we do not accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("Invalid signed request")]
@@ -373,6 +381,12 @@ mod tests {
         let read = signed_request(&value, &secret, &NONE()).unwrap();
         assert_eq!((read.user_id.as_str(), read.expires), ("7", None));
         assert!(signed_request(&value, &"new".into(), &secret).is_ok());
+        let ending = |expires: i64| SignedRequest {
+            expires: Some(expires),
+            ..read.clone()
+        };
+        assert!(ending(10).is_expired(10) && !ending(10).is_expired(9));
+        assert!(!ending(0).is_expired(10) && !read.is_expired(i64::MAX));
         assert!(signed_request(&value, &NONE(), &NONE()).is_err());
         let other = serde_json::json!({"user_id": "7", "algorithm": "none", "issued_at": 1});
         for odd in [

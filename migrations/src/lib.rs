@@ -22,6 +22,7 @@ mod m0015_telegram_sessions;
 mod m0016_media;
 mod m0019_forgetting;
 mod m0021_granted;
+mod m0022_agreements;
 mod m0023_folds;
 mod m0024_heads;
 
@@ -52,6 +53,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0016_media::Migration),
             Box::new(m0019_forgetting::Migration),
             Box::new(m0021_granted::Migration),
+            Box::new(m0022_agreements::Migration),
             Box::new(m0023_folds::Migration),
             Box::new(m0024_heads::Migration),
         ]

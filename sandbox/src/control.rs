@@ -47,6 +47,7 @@ pub(crate) fn router() -> Router<Sandbox> {
         .route("/control/reset", post(reset))
         .route("/control/accounts", post(offer))
         .route("/control/expire", post(expire))
+        .route("/control/departures", post(depart))
 }
 
 /// Reads a JSON body, whatever its content type says.
@@ -91,7 +92,45 @@ async fn offer(State(sandbox): State<Sandbox>, body: Bytes) -> Result<Json<Value
     let name = body["name"].as_str().filter(|name| !name.is_empty());
     let name = name.ok_or_else(|| BadInput("name must be a non-empty string".to_owned()))?;
     player.offer(&id, name).map_err(BadInput)?;
+    if let Some(login) = player.login() {
+        if body["portfolio"] == Value::Bool(true) {
+            login.own(&id);
+        }
+        if let Some(person) = text(&body["person"]) {
+            login.agrees(&id, &person);
+        }
+    }
     Ok(Json(json!({"ok": true})))
+}
+
+/// Somebody takes their permission back, or wants their data deleted: the hub's answers to as many
+/// times the same request.
+async fn depart(State(sandbox): State<Sandbox>, body: Bytes) -> Result<Json<Value>, BadInput> {
+    sandbox.world.drive();
+    let body: Value = parse(&body)?;
+    let player = player_of(&sandbox, &body)?;
+    let login = player.login();
+    let login = login.ok_or_else(|| BadInput("people leave Meta's platforms only".to_owned()))?;
+    let wish = body["wish"].as_str().unwrap_or_default();
+    if !matches!(wish, "deauthorize" | "delete") {
+        return Err(BadInput("wish must be deauthorize or delete".to_owned()));
+    }
+    let is_forged = body["forged"] == Value::Bool(true);
+    let signed = login.signed_request(
+        text(&body["person"]),
+        body["expiresInS"].as_i64(),
+        is_forged,
+    );
+    let path = format!("/api/webhooks/{}/{wish}", player.name());
+    let mut answers = Vec::new();
+    for _ in 0..body["repeat"].as_u64().unwrap_or(1).min(REPEAT_MAX.into()) {
+        let fields = [("signed_request", signed.as_str())];
+        let posted = sandbox.world.courier.post_form(&path, &fields).await;
+        let (status, text) = posted.unwrap_or_default();
+        let body: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
+        answers.push(json!({"status": status, "body": body}));
+    }
+    Ok(Json(json!({"answers": answers})))
 }
 
 async fn expire(State(sandbox): State<Sandbox>, body: Bytes) -> Result<Json<Value>, BadInput> {
@@ -291,7 +330,9 @@ PUT    /control/faults    {"platform","op","mode","status"?,"retryAfter"?,"times
 DELETE /control/faults
 POST   /control/reset                                                                  forget messages, requests and faults
 PUT    /control/hub       {"base":"http://…"}                                          where webhooks go
-POST   /control/accounts  {"platform","id","name"}                                     Meta's platforms: the next person who connects grants this account
+POST   /control/accounts  {"platform","id","name","portfolio"?,"person"?}              Meta's platforms: the next person who connects grants this account;
+                                                                                       one of a portfolio is not in the list of Pages
+POST   /control/departures {"platform","wish","person"?,"expiresInS"?,"forged"?,"repeat"?} Meta's platforms: somebody leaves (wish deauthorize, delete)
 POST   /control/expire    {"platform","account"}                                       Meta's platforms: its tokens expire
 PUT    /control/instagram {"metadata"?,"tokenSeconds"?}                                whether echoes carry our reference; life of tokens
 POST   /control/whatsapp/failures {"code"}                                             the next message is taken and then fails with this code

@@ -129,6 +129,23 @@ impl Courier {
         Some((status, answer.text().await.ok()?))
     }
 
+    /// Posts a form and returns the answer: status and body.
+    pub(crate) async fn post_form(
+        &self,
+        path: &str,
+        fields: &[(&str, &str)],
+    ) -> Option<(u16, String)> {
+        let form = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(fields)
+            .finish();
+        let posted = self.client.post(format!("{}{path}", self.base()));
+        let kind = "application/x-www-form-urlencoded";
+        let answer = posted.header("content-type", kind).body(form).send();
+        let answer = answer.await.ok()?;
+        let status = answer.status().as_u16();
+        Some((status, answer.text().await.ok()?))
+    }
+
     /// Posts nothing but a query and returns the answer: status, content type, body.
     pub(crate) async fn ask_by_post(
         &self,

@@ -89,14 +89,25 @@ pub(crate) trait Player: Send + Sync {
     /// A customer writes. The error says what is wrong with the message.
     fn write(&self, incoming: &Incoming) -> Result<Written, String>;
 
+    /// Who has agreed to Meta's app, on Meta's platforms.
+    fn login(&self) -> Option<&graph::Login> {
+        None
+    }
+
     /// The next person who connects grants this account instead of the default one.
-    fn offer(&self, _id: &str, _name: &str) -> Result<(), String> {
-        Err("accounts of this platform cannot be chosen".to_owned())
+    fn offer(&self, id: &str, name: &str) -> Result<(), String> {
+        let login = self.login();
+        let login = login.ok_or("accounts of this platform cannot be chosen")?;
+        login.offer(id, name);
+        Ok(())
     }
 
     /// Every token of this account expires.
-    fn expire(&self, _account: &str) -> Result<(), String> {
-        Err("tokens of this platform do not expire".to_owned())
+    fn expire(&self, account: &str) -> Result<(), String> {
+        let login = self.login();
+        let login = login.ok_or("tokens of this platform do not expire")?;
+        login.expire(account);
+        Ok(())
     }
 
     /// Control routes of this platform alone.

@@ -17,6 +17,13 @@ pub(crate) fn hmac_base64(key: &[u8], message: &[u8]) -> String {
     STANDARD.encode(hmac(key, message))
 }
 
+/// Meta's `signed_request`: a signature and what it signs, both in base64 without padding.
+pub(crate) fn signed_request(secret: &str, payload: &serde_json::Value) -> String {
+    let payload = URL_SAFE_NO_PAD.encode(payload.to_string());
+    let signature = hmac(secret.as_bytes(), payload.as_bytes());
+    format!("{}.{payload}", URL_SAFE_NO_PAD.encode(signature))
+}
+
 /// The S256 challenge of a PKCE verifier.
 pub(crate) fn pkce_challenge(verifier: &str) -> String {
     URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.as_bytes()))

@@ -53,6 +53,7 @@ impl Store {
              previous_refresh_token = NULL, renewed_at = NULL, renewal = NULL, \
              renewal_until = NULL, refused = NULL, paused_until = NULL, \
              granted = EXCLUDED.granted, \
+             data_access_until = NULL, \
              version = greatest(EXCLUDED.version, t.version + 1)",
         )
         .bind(self.sharding().of_user(owner.user).0)

@@ -146,6 +146,8 @@ impl Store {
             self.remove(sqlx::query(table).bind(shard).bind(&accounts))
                 .await?;
         }
+        let agreements = sqlx::query("DELETE FROM agreements WHERE user_id = $1").bind(user.0);
+        self.remove(agreements).await?;
         let mut erased = Erased {
             refresh_tokens: self
                 .remove(

@@ -17,6 +17,7 @@
 //! - [`vault`]: sealing what is personal or secret; [`erase`]: forgetting a person
 //! - [`polls`]: when accounts are polled, and who waits for it
 //! - [`login`], [`session`], [`oauth`], [`account`], [`token`], [`answer`]: side tables
+//! - [`agreements`]: who connected an account, and what became of their wish to leave
 //! - [`subscriptions`]: what platforms have promised to tell, and until when
 //! - [`import`]: taking over an earlier installation; [`aliases`]: the ids it brought with it
 //! - [`telegram`]: who holds the session of a Telegram user account; [`reset`]: forgetting what it told
@@ -26,6 +27,7 @@
 //! - [`usage`]: who used what, and the daily report of it
 
 pub mod account;
+pub mod agreements;
 pub mod aliases;
 pub mod answer;
 pub mod append;

@@ -24,9 +24,10 @@ use std::time::{Duration, Instant};
 
 use aws_lc_rs::rand;
 use chrono::{DateTime, NaiveDate, Utc};
-use hub_domain::id::{Shard, Sharding, UserId};
+use hub_domain::id::{Key, Shard, Sharding, UserId};
 use hub_domain::retention;
 use hub_domain::secret::Secret;
+use hub_domain::signature::hmac_sha256;
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -48,6 +49,9 @@ pub const CACHE_TTL: Duration = Duration::from_secs(60);
 /// How long a process may take somebody for a user after they were erased elsewhere, when no
 /// signal reaches it.
 const ALIVE_TTL: Duration = Duration::from_secs(1);
+
+/// What the key of digests is for.
+const DIGEST_LABEL: &[u8] = b"hub digest key 1";
 
 /// Data keys kept in memory; beyond that the cache starts over.
 const CACHE_MAX: usize = 100_000;
@@ -94,6 +98,7 @@ pub struct Vault {
     pool: PgPool,
     sharding: Sharding,
     installation: DataKey,
+    digests: [u8; 32],
     seals: SealKey,
     signals: Signals,
     cache: Arc<Cache>,
@@ -118,6 +123,7 @@ impl Vault {
             pool,
             sharding,
             installation: DataKey::new(&key, Uuid::nil(), None).expect("32 bytes are a key"),
+            digests: hmac_sha256(&key, DIGEST_LABEL),
             seals: SealKey::new(encryption_key),
             signals,
             cache: Arc::default(),
@@ -127,6 +133,15 @@ impl Vault {
     /// The key that says that this installation has sealed a part of the log.
     pub fn seal_key(&self) -> &SealKey {
         &self.seals
+    }
+
+    /// What stands for something that these parts name: equal for equal parts, and without the
+    /// installation's key nobody can tell for which.
+    pub fn digest(&self, parts: &[&[u8]]) -> Key {
+        let named = hmac_sha256(&self.digests, &Key::of(parts).0);
+        let mut digest = [0; 16];
+        digest.copy_from_slice(&named[..16]);
+        Key(digest)
     }
 
     /// The key of a user, made when it is first asked for. [`Error::Erased`] once they were erased.

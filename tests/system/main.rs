@@ -4,6 +4,7 @@ mod apart;
 mod budget;
 mod client;
 mod crash;
+mod departures;
 mod dlq;
 mod erasing;
 mod flows;

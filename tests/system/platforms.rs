@@ -28,6 +28,18 @@ struct Played {
     settings: &'static [(&'static str, &'static str)],
 }
 
+/// What is the same at Meta's products.
+const META: Played = Played {
+    name: "",
+    account: "",
+    username: ("", ""),
+    customer: ("", "Mira Q"),
+    is_read: true,
+    outside_window: 403,
+    text_max: 0,
+    settings: &[],
+};
+
 const PLATFORMS: &[Played] = &[
     Played {
         name: "facebook",
@@ -35,39 +47,33 @@ const PLATFORMS: &[Played] = &[
         username: ("Teapots & more", "Teapots & more"),
         customer: ("7214365098100001", "Mira Q"),
         is_read: false,
-        outside_window: 403,
         text_max: 1999,
-        settings: &[],
+        ..META
     },
     Played {
         name: "instagram",
         account: "17841478800445566",
         username: ("teapots.and.more", "teapots.and.more"),
         customer: ("1284736450900001", "Mira Q"),
-        is_read: true,
-        outside_window: 403,
         text_max: 1000,
-        settings: &[],
+        ..META
     },
     Played {
         name: "instagram",
         account: "17841478800445577",
         username: ("own.login", "own.login"),
         customer: ("1284736450900002", "Mira Q"),
-        is_read: true,
-        outside_window: 403,
         text_max: 1000,
         settings: &[("INSTAGRAM_LOGIN", "instagram")],
+        ..META
     },
     Played {
         name: "whatsapp",
         account: "205612348445566",
         username: ("Teapots & more", "49308445566"),
         customer: ("491701230001", "Mira Q"),
-        is_read: true,
-        outside_window: 403,
         text_max: 4096,
-        settings: &[],
+        ..META
     },
 ];
 

@@ -6,6 +6,8 @@
 
 pub mod connect;
 pub mod contact;
+pub mod data_access;
+pub mod departure;
 pub mod disconnect;
 pub mod dlq;
 pub mod erase;
@@ -70,6 +72,7 @@ pub fn register(monitor: Monitor, context: &Context) -> Monitor {
         context,
         disconnect::Disconnect::new(context.clone()),
     );
+    let monitor = queue(monitor, context, departure::Departure::new(context.clone()));
     let monitor = queue(monitor, context, erase::Erase::new(context.clone()));
     let monitor = queue(monitor, context, contact::Contact::new(context.clone()));
     let monitor = queue(monitor, context, telegram::Telegram::new(context.clone()));

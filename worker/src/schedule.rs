@@ -78,6 +78,11 @@ pub const SCHEDULES: &[Schedule] = &[
         purpose: "renew the tokens of accounts that are about to expire",
     },
     Schedule {
+        name: "data-access",
+        cron: "0 40 * * * *",
+        purpose: "warn of accounts about whose people the platform stops telling within two weeks",
+    },
+    Schedule {
         name: "parked",
         cron: "30 * * * * *",
         purpose: "try again what was parked for want of newer code",

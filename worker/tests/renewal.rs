@@ -10,10 +10,13 @@ mod rotating;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use hub_domain::event::Event;
+use hub_domain::event::{DATA_ACCESS_ENDS, Event};
 use hub_domain::id::Shard;
 use hub_domain::platform::call::Tokens;
+use hub_store::jobs::{Job, Outcome};
 use hub_store::read;
+use hub_worker::jobs::Queue as _;
+use hub_worker::jobs::maintenance::Maintenance;
 use hub_worker::renewal::{Access, Attempt};
 use rotating::{Says, World};
 
@@ -349,9 +352,56 @@ async fn a_pause_holds_in_every_process_and_is_never_made_shorter() {
     assert_eq!(admit().await.unwrap(), None);
 }
 
+#[tokio::test]
+async fn whoever_has_to_connect_again_soon_is_told_once_for_each_time() {
+    let world = World::new().await;
+    let keep_house = Maintenance::new(world.context.clone());
+    let job = Job {
+        shard: Shard(0),
+        id: uuid::Uuid::nil(),
+        key: "data-access".into(),
+        payload: serde_json::Value::Null,
+        attempts: 1,
+        fence: 1,
+        seq: 1,
+    };
+    let told = async || {
+        assert_eq!(keep_house.run(&job).await.unwrap(), Outcome::Done);
+        let noted =
+            |event: &Event| matches!(event, Event::AccountNoted(it) if it.fact == DATA_ACCESS_ENDS);
+        world.events(noted).await
+    };
+    let store = world.context.store();
+    let person = store.person(rotating::PLATFORM, "10158000000000001");
+    let ends_in = async |days: i64| {
+        let until = chrono::Utc::now() + chrono::TimeDelta::days(days);
+        let kept = store.put_agreement(world.owner, person, Some(until)).await;
+        kept.unwrap();
+    };
+    world.endless("r0").await;
+    world.shown(true).await;
+    ends_in(15).await;
+    assert_eq!(told().await, 0, "not two weeks ahead");
+    ends_in(13).await;
+    assert_eq!((told().await, told().await), (1, 1));
+    ends_in(12).await;
+    assert_eq!(told().await, 2, "another time");
+    ends_in(-1).await;
+    assert_eq!(told().await, 2, "it is over: nothing to warn of");
+    world.shown(false).await;
+    ends_in(11).await;
+    assert_eq!(told().await, 2, "it is disconnected");
+    assert_eq!(world.needs_reconnect().await, 0);
+}
+
 /// How many events of the log say that the account needs somebody.
 impl World {
     async fn needs_reconnect(&self) -> usize {
+        let needs = |event: &Event| matches!(event, Event::AccountNeedsReconnect(_));
+        self.events(needs).await
+    }
+
+    async fn events(&self, wanted: impl Fn(&Event) -> bool) -> usize {
         let mut found = 0;
         for shard in 0..rotating::SHARDS {
             let place = hub_domain::id::Place {
@@ -360,9 +410,7 @@ impl World {
             };
             let events = read::after(self.context.store().pool(), place, 1_000).await;
             let events = events.unwrap().into_iter();
-            found += events
-                .filter(|it| matches!(it.event, Event::AccountNeedsReconnect(_)))
-                .count();
+            found += events.filter(|it| wanted(&it.event)).count();
         }
         found
     }

@@ -368,6 +368,15 @@ pub struct WebhookTaken {
     pub ok: bool,
 }
 
+/// A wish to be deleted is on disk. In Meta's own words.
+#[derive(ToSchema)]
+pub struct DeletionTaken {
+    /// A page that says how far it is.
+    pub url: String,
+    /// What the page knows it by.
+    pub confirmation_code: String,
+}
+
 /// A token that no route asks back.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]

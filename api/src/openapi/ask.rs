@@ -281,3 +281,10 @@ fn rows(otherwise: i64) -> Object {
         )))
         .build()
 }
+
+/// What Meta posts when somebody leaves.
+#[derive(ToSchema)]
+pub struct SignedRequest {
+    /// A signature, a dot, and what it signs, both in base64 for addresses.
+    pub signed_request: String,
+}

@@ -221,7 +221,7 @@ async fn store(
     store.accept(command).await.map(drop)
 }
 
-fn registered(api: &Api, name: &str) -> Result<(&'static dyn Adapter, App), Problem> {
+pub(super) fn registered(api: &Api, name: &str) -> Result<(&'static dyn Adapter, App), Problem> {
     let unknown = || Problem::not_found("NOT_FOUND", "There is nothing at this address");
     let platform: Platform = name.parse().map_err(|_| unknown())?;
     let adapter = adapter(platform).ok_or_else(unknown)?;
@@ -238,7 +238,7 @@ fn lower_case(headers: &HeaderMap) -> Vec<(String, String)> {
         .collect()
 }
 
-fn refused(platform: Platform, reason: &'static str) {
+pub(super) fn refused(platform: Platform, reason: &'static str) {
     counter!(
         "hub_webhooks_refused_total",
         "platform" => platform.name(),
@@ -248,6 +248,6 @@ fn refused(platform: Platform, reason: &'static str) {
 }
 
 /// Platforms read a status and nothing else; the body is the one both generations sent.
-fn failure(status: StatusCode, error: &str) -> Response {
+pub(super) fn failure(status: StatusCode, error: &str) -> Response {
     (status, Json(json!({ "error": error }))).into_response()
 }

@@ -121,6 +121,9 @@ async fn every_operation_answers_as_described() {
             &none,
             200,
         ),
+        ("POST", "/api/webhooks/facebook/deauthorize", &none, 400),
+        ("POST", "/api/webhooks/facebook/delete", &none, 400),
+        ("GET", "/api/deletion/00", &none, 404),
         (
             "GET",
             "/api/oauth/callback/facebook?error=access_denied",

@@ -114,7 +114,8 @@ impl Route {
         let path = self
             .path
             .replace("{platform}", "facebook")
-            .replace("{chat}", "777");
+            .replace("{chat}", "777")
+            .replace("{code}", "00");
         path.replace("{id}", &id.to_string())
     }
 
@@ -224,6 +225,10 @@ pub const ROUTES: &[Route] = &[
 
     open("GET", "/api/webhooks/{platform}").errors(Errors::Webhook).platform(404, "NOT_FOUND"),
     open("POST", "/api/webhooks/{platform}").reads(Reads::Raw).errors(Errors::Webhook).platform(404, "NOT_FOUND"),
+
+    open("POST", "/api/webhooks/{platform}/deauthorize").reads(Reads::Raw).errors(Errors::Webhook).platform(404, "NOT_FOUND"),
+    open("POST", "/api/webhooks/{platform}/delete").reads(Reads::Raw).errors(Errors::Webhook).platform(404, "NOT_FOUND"),
+    open("GET", "/api/deletion/{code}"),
 
     open("GET", "/health"),
     open("GET", "/metrics"),

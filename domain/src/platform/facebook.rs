@@ -27,6 +27,7 @@ use super::{
     meta, wire,
 };
 use crate::secret::Secret;
+use crate::signature::{SignedRequest, SignedRequestRefused};
 
 /// The document says "less than 2000 characters".
 const TEXT_MAX: usize = 1999;
@@ -81,8 +82,12 @@ impl Adapter for Messenger {
         meta::verify(app, headers, raw)
     }
 
-    fn route(&self, app: &App, raw: &[u8]) -> Vec<String> {
-        wire::accounts(self.translate(app, None, raw).unwrap_or_default())
+    fn signed_request(
+        &self,
+        app: &App,
+        value: &str,
+    ) -> Option<Result<SignedRequest, SignedRequestRefused>> {
+        Some(meta::signed_request(app, value))
     }
 
     fn translate(
@@ -91,8 +96,9 @@ impl Adapter for Messenger {
         account: Option<&str>,
         raw: &[u8],
     ) -> Result<Vec<Fact>, Unreadable> {
-        let facts = webhook::read(&app.client_id, account, &wire::parse(raw)?);
-        Ok(wire::of_account(wire::distinct(facts), account))
+        wire::read(account, raw, |body| {
+            webhook::read(&app.client_id, account, body)
+        })
     }
 
     fn authorize(
@@ -142,12 +148,7 @@ impl Adapter for Messenger {
         credentials: &Credentials,
         participant: &str,
     ) -> Option<HttpRequest> {
-        if participant.is_empty() || !participant.bytes().all(|byte| byte.is_ascii_digit()) {
-            return None;
-        }
-        let fields = [("fields", "name,first_name,last_name")];
-        let url = meta::url_as(app, &credentials.access_token, participant, &fields);
-        Some(HttpRequest::get(url))
+        meta::profile(app, credentials, participant, "name,first_name,last_name")
     }
 
     fn contact_name(&self, answer: &HttpResponse) -> Option<String> {

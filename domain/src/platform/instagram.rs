@@ -33,6 +33,7 @@ use super::{
     meta, wire,
 };
 use crate::secret::Secret;
+use crate::signature::{SignedRequest, SignedRequestRefused};
 
 /// The document says "1000 bytes", of UTF-8.
 const TEXT_MAX: usize = 1000;
@@ -87,8 +88,12 @@ impl Adapter for Direct {
         meta::verify(app, headers, raw)
     }
 
-    fn route(&self, app: &App, raw: &[u8]) -> Vec<String> {
-        wire::accounts(self.translate(app, None, raw).unwrap_or_default())
+    fn signed_request(
+        &self,
+        app: &App,
+        value: &str,
+    ) -> Option<Result<SignedRequest, SignedRequestRefused>> {
+        Some(meta::signed_request(app, value))
     }
 
     fn translate(
@@ -97,11 +102,11 @@ impl Adapter for Direct {
         account: Option<&str>,
         raw: &[u8],
     ) -> Result<Vec<Fact>, Unreadable> {
-        let body = wire::parse(raw)?;
-        let facts = meta::messaging::read("instagram", &app.client_id, &body)
-            .or_else(|| meta::history::read(account, &body, is_person))
-            .unwrap_or_else(|| meta::messaging::read_item(&app.client_id, &body));
-        Ok(wire::of_account(wire::distinct(facts), account))
+        wire::read(account, raw, |body| {
+            meta::messaging::read("instagram", &app.client_id, body)
+                .or_else(|| meta::history::read(account, body, is_person))
+                .unwrap_or_else(|| meta::messaging::read_item(&app.client_id, body))
+        })
     }
 
     fn authorize(
@@ -155,12 +160,7 @@ impl Adapter for Direct {
         credentials: &Credentials,
         participant: &str,
     ) -> Option<HttpRequest> {
-        if participant.is_empty() || !participant.bytes().all(|byte| byte.is_ascii_digit()) {
-            return None;
-        }
-        let fields = [("fields", "name,username")];
-        let url = meta::url_as(app, &credentials.access_token, participant, &fields);
-        Some(HttpRequest::get(url))
+        meta::profile(app, credentials, participant, "name,username")
     }
 
     /// The name, or the user name of somebody who gives none.

@@ -18,10 +18,11 @@ use chrono::DateTime;
 use serde_json::Value;
 
 use super::call::{CallFailure, Tokens};
-use super::http::{HttpRequest, HttpResponse, TransportError};
-use super::{App, Handshake, Headers, Refused, SendOutcome, outcome, wire};
+use super::http::{HttpRequest, HttpResponse, Part, TransportError};
+use super::media::upload::Medium;
+use super::{App, Credentials, Handshake, Headers, Refused, SendOutcome, outcome, wire};
 use crate::secret::Secret;
-use crate::signature;
+use crate::signature::{self, SignedRequest, SignedRequestRefused};
 
 /// Answers the GET that verifies a webhook subscription.
 pub fn handshake(app: &App, query: &[(String, String)]) -> Handshake {
@@ -46,6 +47,12 @@ pub fn verify(app: &App, headers: &Headers, raw: &[u8]) -> Result<(), Refused> {
     authentic.then_some(()).ok_or(Refused::Signature)
 }
 
+/// What Meta posts when somebody leaves. Instagram's own login signs it with the Instagram app's
+/// secret, or with the Meta app's: the second one is configured as the secret before.
+pub fn signed_request(app: &App, value: &str) -> Result<SignedRequest, SignedRequestRefused> {
+    signature::signed_request(value, &app.client_secret, &app.client_secret_previous)
+}
+
 /// A Graph URL with these query parameters.
 pub fn url(app: &App, path: &str, query: &[(&str, &str)]) -> String {
     let query = url::form_urlencoded::Serializer::new(String::new())
@@ -61,6 +68,54 @@ pub fn url_as(app: &App, token: &Secret, path: &str, query: &[(&str, &str)]) -> 
     query.push(("access_token", token.expose()));
     query.push(("appsecret_proof", &proof));
     url(app, path, &query)
+}
+
+/// Posts JSON in an account's name: the token as bearer, its proof in the query.
+pub fn post_json(app: &App, credentials: &Credentials, path: &str, body: &Value) -> HttpRequest {
+    let proof = proof(app, &credentials.access_token);
+    HttpRequest::post_json(url(app, path, &[("appsecret_proof", &proof)]), body)
+        .bearer(credentials.access_token.expose())
+}
+
+/// The same with a body of parts.
+pub fn post_parts(
+    app: &App,
+    credentials: &Credentials,
+    path: &str,
+    parts: &[Part<'_>],
+) -> HttpRequest {
+    let proof = proof(app, &credentials.access_token);
+    let url = url(app, path, &[("appsecret_proof", &proof)]);
+    HttpRequest::post_multipart(url, &proof, parts).bearer(credentials.access_token.expose())
+}
+
+/// A medium as a part of such a body.
+pub fn file<'a>(name: &'static str, medium: &'a Medium) -> Part<'a> {
+    Part {
+        name,
+        file_name: Some(&medium.name),
+        content_type: Some(&medium.content_type),
+        bytes: &medium.bytes,
+    }
+}
+
+/// Asks for these fields of a person's profile. Only a scoped id has one.
+pub fn profile(
+    app: &App,
+    credentials: &Credentials,
+    person: &str,
+    fields: &str,
+) -> Option<HttpRequest> {
+    if person.is_empty() || !person.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let url = url_as(
+        app,
+        &credentials.access_token,
+        person,
+        &[("fields", fields)],
+    );
+    Some(HttpRequest::get(url))
 }
 
 /// The `appsecret_proof` of this token.
@@ -294,6 +349,21 @@ pub fn call_failure_of(
         Class::Backoff => CallFailure::Backoff { reason },
         Class::Reconnect => CallFailure::Reconnect { reason },
         Class::OutsideWindow | Class::Permanent => CallFailure::Permanent { reason },
+    })
+}
+
+/// A refusal in Graph's words, for the tests of all its products.
+#[cfg(test)]
+pub fn failure(status: u16, code: i64, subcode: i64) -> Result<HttpResponse, TransportError> {
+    let error = serde_json::json!({"message": "(#0) said", "type": "OAuthException", "code": code,
+        "error_subcode": subcode, "is_transient": false, "error_data": "details",
+        "fbtrace_id": "Abc"});
+    Ok(HttpResponse {
+        status,
+        headers: Vec::new(),
+        body: serde_json::json!({ "error": error })
+            .to_string()
+            .into_bytes(),
     })
 }
 

@@ -166,3 +166,17 @@ pub fn wait(seconds: Option<u64>) -> Option<Duration> {
     let seconds = seconds.filter(|seconds| *seconds > 0)?;
     Some(Duration::from_secs(seconds.min(WAIT_S_MAX)))
 }
+
+/// What became of a send in one word, for the tests of every platform.
+#[cfg(test)]
+pub fn word(outcome: &SendOutcome) -> &'static str {
+    match outcome {
+        SendOutcome::Sent { .. } => "sent",
+        SendOutcome::RetryAfter { .. } => "retry after",
+        SendOutcome::Backoff { .. } => "backoff",
+        SendOutcome::Reconnect { .. } => "reconnect",
+        SendOutcome::OutsideWindow { .. } => "outside window",
+        SendOutcome::Permanent { .. } => "permanent",
+        SendOutcome::Unclear { .. } => "unclear",
+    }
+}

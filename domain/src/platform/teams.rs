@@ -72,10 +72,6 @@ impl Adapter for Graph {
     }
 
     /// Graph asks by POST.
-    fn handshake(&self, _: &App, _: &[(String, String)]) -> Option<Handshake> {
-        None
-    }
-
     fn handshake_by_post(
         &self,
         _: &App,
@@ -92,10 +88,6 @@ impl Adapter for Graph {
 
     fn verify(&self, app: &App, headers: &Headers, raw: &[u8]) -> Result<(), Refused> {
         notice::verify(app, headers, raw)
-    }
-
-    fn route(&self, app: &App, raw: &[u8]) -> Vec<String> {
-        wire::accounts(self.translate(app, None, raw).unwrap_or_default())
     }
 
     fn translate(

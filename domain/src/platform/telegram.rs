@@ -21,8 +21,8 @@ use super::fact::{Fact, Media};
 use super::http::{HttpRequest, HttpResponse, TransportError};
 use super::media::MediaFlow;
 use super::{
-    Adapter, App, Capabilities, ConnectError, ConnectFlow, Credentials, Grant, Handshake, Headers,
-    Outbound, Platform, Receipts, Reconcile, Refused, SendOutcome, Tells, TextUnit, Unreadable,
+    Adapter, App, Capabilities, ConnectError, ConnectFlow, Credentials, Grant, Headers, Outbound,
+    Platform, Receipts, Reconcile, Refused, SendOutcome, Tells, TextUnit, Unreadable,
     telegram_user, wire,
 };
 use crate::secret::Secret;
@@ -76,10 +76,6 @@ impl Adapter for Bot {
     }
 
     /// Telegram verifies nothing: whoever holds the bot's token sets the webhook.
-    fn handshake(&self, _app: &App, _query: &[(String, String)]) -> Option<Handshake> {
-        None
-    }
-
     fn verify(&self, app: &App, headers: &Headers, raw: &[u8]) -> Result<(), Refused> {
         let header = wire::single_header(headers, "x-telegram-bot-api-secret-token");
         let (current, previous) = (&app.webhook_secret, &app.webhook_secret_previous);
@@ -102,10 +98,6 @@ impl Adapter for Bot {
         } else {
             Err(Refused::Structure)
         }
-    }
-
-    fn route(&self, app: &App, raw: &[u8]) -> Vec<String> {
-        wire::accounts(self.translate(app, None, raw).unwrap_or_default())
     }
 
     fn translate(

@@ -29,6 +29,7 @@ use super::{
     meta, wire,
 };
 use crate::secret::Secret;
+use crate::signature::{SignedRequest, SignedRequestRefused};
 
 /// Longest text body of a message.
 const TEXT_MAX: usize = 4096;
@@ -69,8 +70,12 @@ impl Adapter for Cloud {
         meta::verify(app, headers, raw)
     }
 
-    fn route(&self, app: &App, raw: &[u8]) -> Vec<String> {
-        wire::accounts(self.translate(app, None, raw).unwrap_or_default())
+    fn signed_request(
+        &self,
+        app: &App,
+        value: &str,
+    ) -> Option<Result<SignedRequest, SignedRequestRefused>> {
+        Some(meta::signed_request(app, value))
     }
 
     fn translate(
@@ -79,8 +84,7 @@ impl Adapter for Cloud {
         account: Option<&str>,
         raw: &[u8],
     ) -> Result<Vec<Fact>, Unreadable> {
-        let facts = webhook::read(&wire::parse(raw)?);
-        Ok(wire::of_account(wire::distinct(facts), account))
+        wire::read(account, raw, webhook::read)
     }
 
     fn authorize(

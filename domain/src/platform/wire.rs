@@ -33,6 +33,15 @@ pub fn parse(raw: &[u8]) -> Result<Value, Unreadable> {
     serde_json::from_slice(&text::repair_json(raw)).map_err(|error| Unreadable(error.to_string()))
 }
 
+/// The facts of a body, each once, with the account that it was fetched for.
+pub fn read(
+    account: Option<&str>,
+    raw: &[u8],
+    facts: impl FnOnce(&Value) -> Vec<Fact>,
+) -> Result<Vec<Fact>, Unreadable> {
+    Ok(of_account(distinct(facts(&parse(raw)?)), account))
+}
+
 /// An opaque id: a non-empty string or a whole number.
 pub fn id(value: &Value) -> Option<String> {
     match value {

@@ -17,6 +17,7 @@ fn golden_of(command: &Command) -> &'static str {
         Command::Page { .. } => include_str!("../golden_commands/page.json"),
         Command::PollAccount { .. } => include_str!("../golden_commands/poll_account.json"),
         Command::Renew { .. } => include_str!("../golden_commands/renew.json"),
+        Command::Departure { .. } => include_str!("../golden_commands/departure.json"),
     }
 }
 
@@ -60,6 +61,7 @@ fn every_command_and_grant_reads_its_golden_file_and_writes_the_same_bytes() {
     kinds.sort();
     let expected = [
         "connect",
+        "departure",
         "grant_code",
         "grant_widget",
         "page",

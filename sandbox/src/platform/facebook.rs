@@ -96,9 +96,7 @@ impl Messenger {
             let words = "(#100) Tried accessing nonexisting field (accounts) on node type (Page)";
             return Err(GraphError::new(100, words));
         }
-        let cursors = json!({"before": "0", "after": "1"});
-        let body = json!({"data": [self.page_object(&token)], "paging": {"cursors": cursors}});
-        Ok(graph::ok(&self.login.app_id, &body))
+        Ok(self.login.granted(&token, self.page_object(&token)))
     }
 
     /// A Page with the token this person may use it with.
@@ -134,21 +132,21 @@ impl Messenger {
             (&Method::GET, [_] | [_, "accounts" | "conversations" | "messages"]) => Some(Op::Fetch),
             _ => None,
         };
-        if let Some(fault) = op.and_then(|op| self.world.faults.hit(NAME, op)) {
-            return graph::suffer(fault, Product::Messenger, &self.login.app_id, &call).await;
+        if let Some(answer) = self.login.struck(op, &call).await {
+            return answer;
         }
         self.route(&call, &method, path).await.into_response()
     }
 
     async fn route(self: &Arc<Self>, call: &Call, method: &Method, path: &[&str]) -> Answer {
+        let of_login = self
+            .login
+            .answer(call, method, path, &SCOPES, |token| token.page.clone());
+        if let Some(answer) = of_login {
+            return answer;
+        }
         match (method, path) {
-            (&Method::GET, ["dialog", "oauth"]) => Ok(self.login.dialog(call, "_=_")),
-            (_, ["oauth", "access_token"]) => self.login.access_token(call),
-            (&Method::GET, ["debug_token"]) => self
-                .login
-                .debug_token(call, &SCOPES, |token| token.page.clone()),
             (&Method::GET, [node, "accounts"]) if self.login.is_person(node) => self.accounts(call),
-            (&Method::DELETE, [_, "permissions"]) => self.login.revoke(call),
             (_, [page, "subscribed_apps"]) => self.subscribed_apps(call, method, page),
             (&Method::POST, [node, "messages"]) => self.send(call, node).await,
             (&Method::POST, [node, "message_attachments"]) => self.upload(call, node).await,
@@ -156,10 +154,7 @@ impl Messenger {
             (&Method::GET, [thread, "messages"]) => self.messages(call, thread),
             (&Method::GET, [id]) => self.object(call, id),
             (_, [id]) => Err(graph::not_found(id)),
-            _ => {
-                let words = format!("Unknown path components: /{}", path.join("/"));
-                Err(GraphError::new(2500, words))
-            }
+            _ => Err(graph::unknown_path(path)),
         }
     }
 }
@@ -211,14 +206,8 @@ impl Player for Messenger {
             .with_state(self)
     }
 
-    fn offer(&self, id: &str, name: &str) -> Result<(), String> {
-        self.login.offer(id, name);
-        Ok(())
-    }
-
-    fn expire(&self, account: &str) -> Result<(), String> {
-        self.login.expire(account);
-        Ok(())
+    fn login(&self) -> Option<&Login> {
+        Some(&self.login)
     }
 
     fn reset(&self) {

@@ -247,6 +247,12 @@ pub(super) fn not_found(id: &str) -> GraphError {
     GraphError::new(100, message).sub(33)
 }
 
+/// There is nothing of this kind at all.
+pub(super) fn unknown_path(path: &[&str]) -> GraphError {
+    let words = format!("Unknown path components: /{}", path.join("/"));
+    GraphError::new(2500, words)
+}
+
 /// An answer without usage headers.
 pub(super) fn reply(status: StatusCode, body: &Value) -> Response {
     let kind = "text/javascript; charset=UTF-8";

@@ -129,8 +129,8 @@ impl Direct {
             (&Method::GET, [_] | [_, "accounts" | "conversations" | "messages"]) => Some(Op::Fetch),
             _ => None,
         };
-        if let Some(fault) = op.and_then(|op| self.world.faults.hit(NAME, op)) {
-            return graph::suffer(fault, Product::Instagram, &self.login.app_id, &call).await;
+        if let Some(answer) = self.login.struck(op, &call).await {
+            return answer;
         }
         self.route(&call, versioned, &method, path)
             .await
@@ -144,38 +144,36 @@ impl Direct {
         method: &Method,
         path: &[&str],
     ) -> Answer {
+        let of_login = versioned
+            .then(|| {
+                self.login
+                    .answer(call, method, path, &SCOPES, |token| page_of(&token.page))
+            })
+            .flatten();
+        if let Some(answer) = of_login {
+            return answer;
+        }
         match (method, path) {
             (&Method::GET, ["ig_messaging_cdn"]) => Ok(self.picture(call)),
             (&Method::GET, ["oauth", "authorize"]) => Ok(self.login.dialog(call, "_")),
             (&Method::POST, ["oauth", "access_token"]) if !versioned => Ok(self.short(call)),
             (&Method::GET, ["access_token"]) => self.long(call),
             (&Method::GET, ["refresh_access_token"]) => self.next(call),
-            (&Method::GET, ["dialog", "oauth"]) => Ok(self.login.dialog(call, "_=_")),
-            (_, ["oauth", "access_token"]) => self.login.access_token(call),
-            (&Method::GET, ["debug_token"]) => self
-                .login
-                .debug_token(call, &SCOPES, |token| page_of(&token.page)),
             (&Method::GET, [node, "accounts"]) if self.login.is_person(node) => self.accounts(call),
-            (&Method::DELETE, [_, "permissions"]) => self.login.revoke(call),
             (_, [node, "subscribed_apps"]) => self.subscribed_apps(call, method, node),
             (&Method::POST, [node, "messages"]) => self.send(call, node).await,
             (&Method::GET, [node, "conversations"]) => self.conversations(call, node),
             (&Method::GET, [thread, "messages"]) => self.messages(call, thread),
             (&Method::GET, [id]) => self.object(call, id),
             (_, [id]) => Err(graph::not_found(id)),
-            _ => {
-                let words = format!("Unknown path components: /{}", path.join("/"));
-                Err(GraphError::new(2500, words))
-            }
+            _ => Err(graph::unknown_path(path)),
         }
     }
 
     /// The Page the person granted, with the account that is linked to it.
     fn accounts(&self, call: &Call) -> Answer {
         let token = self.bearer(call)?;
-        let cursors = json!({"before": "0", "after": "1"});
-        let body = json!({"data": [self.page(&token)], "paging": {"cursors": cursors}});
-        Ok(graph::ok(&self.login.app_id, &body))
+        Ok(self.login.granted(&token, self.page(&token)))
     }
 
     fn page(&self, token: &Token) -> Value {
@@ -330,14 +328,8 @@ impl Player for Direct {
         })
     }
 
-    fn offer(&self, id: &str, name: &str) -> Result<(), String> {
-        self.login.offer(id, name);
-        Ok(())
-    }
-
-    fn expire(&self, account: &str) -> Result<(), String> {
-        self.login.expire(account);
-        Ok(())
+    fn login(&self) -> Option<&Login> {
+        Some(&self.login)
     }
 
     fn controls(self: Arc<Self>) -> Router {

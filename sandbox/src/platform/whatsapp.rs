@@ -113,20 +113,21 @@ impl Cloud {
             (&Method::GET, [_] | [_, "phone_numbers"]) => Some(Op::Fetch),
             _ => None,
         };
-        if let Some(fault) = op.and_then(|op| self.world.faults.hit(NAME, op)) {
-            return graph::suffer(fault, Product::Whatsapp, &self.login.app_id, &call).await;
+        if let Some(answer) = self.login.struck(op, &call).await {
+            return answer;
         }
         self.route(&call, &method, path).await.into_response()
     }
 
     async fn route(self: &Arc<Self>, call: &Call, method: &Method, path: &[&str]) -> Answer {
+        let of_login = self.login.answer(call, method, path, &SCOPES, |token| {
+            business_of(&token.page)
+        });
+        if let Some(answer) = of_login {
+            return answer;
+        }
         match (method, path) {
             (&Method::GET, ["whatsapp_business", "attachments"]) => Ok(self.bytes(call).await),
-            (&Method::GET, ["dialog", "oauth"]) => Ok(self.login.dialog(call, "_=_")),
-            (_, ["oauth", "access_token"]) => self.login.access_token(call),
-            (&Method::GET, ["debug_token"]) => self
-                .login
-                .debug_token(call, &SCOPES, |token| business_of(&token.page)),
             (&Method::GET, [business, "phone_numbers"]) => {
                 let token = self.token_for(call, business)?;
                 let body = json!({"data": [self.number(&token.page)]});
@@ -138,10 +139,7 @@ impl Cloud {
             (&Method::POST, [number, "media"]) => self.upload(call, number).await,
             (&Method::GET, [id]) => self.object(call, id),
             (_, [id]) => Err(graph::not_found(id)),
-            _ => {
-                let words = format!("Unknown path components: /{}", path.join("/"));
-                Err(GraphError::new(2500, words))
-            }
+            _ => Err(graph::unknown_path(path)),
         }
     }
 
@@ -312,14 +310,8 @@ impl Player for Cloud {
         })
     }
 
-    fn offer(&self, id: &str, name: &str) -> Result<(), String> {
-        self.login.offer(id, name);
-        Ok(())
-    }
-
-    fn expire(&self, account: &str) -> Result<(), String> {
-        self.login.expire(account);
-        Ok(())
+    fn login(&self) -> Option<&Login> {
+        Some(&self.login)
     }
 
     fn controls(self: Arc<Self>) -> Router {

@@ -5,7 +5,7 @@
 //! `new_message`, because the sender's own client has drawn it already (contract 3.4).
 
 use hub_domain::envelope::Recorded;
-use hub_domain::event::{Event, FailureClass, Receipt};
+use hub_domain::event::{DATA_ACCESS_ENDS, Event, FailureClass, Receipt};
 use hub_domain::id::{ConversationId, UserId};
 
 use super::{Change, What};
@@ -93,6 +93,13 @@ pub fn changes(recorded: &Recorded) -> Option<Change> {
             let error = failed("ACCOUNT_NEEDS_RECONNECT", text, &it.reason);
             about(it.user, None, vec![error])
         }
+        // Nothing has ended yet, and only its owner can keep it from ending.
+        Event::AccountNoted(it) if it.fact == DATA_ACCESS_ENDS => {
+            let text = "An account must be connected again soon";
+            let reason = "the platform is about to stop telling about people";
+            let error = failed("ACCOUNT_DATA_ACCESS_ENDS", text, reason);
+            about(it.user, None, vec![error])
+        }
         Event::UserErased(it) => about(it.user, None, vec![What::Farewell]),
         Event::UserRegistered(_)
         | Event::SessionStarted(_)
@@ -139,9 +146,10 @@ mod tests {
     use chrono::DateTime;
     use hub_domain::envelope::Meta;
     use hub_domain::event::{
-        ConversationRead, MessageRead, ReceiptReceived, SendAttempted, SendFailed,
+        AccountNoted, ConversationRead, MessageRead, ReceiptReceived, Sealed, SendAttempted,
+        SendFailed,
     };
-    use hub_domain::id::{MessageId, Place, Shard, StreamId};
+    use hub_domain::id::{AccountId, MessageId, Place, Shard, StreamId};
     use uuid::Uuid;
 
     use super::*;
@@ -187,6 +195,22 @@ mod tests {
         );
         let all = ConversationRead { user, conversation };
         assert_eq!(what(all).unwrap(), counts_and_conversation);
+    }
+
+    #[test]
+    fn of_what_is_noted_about_an_account_only_the_end_of_its_access_is_told() {
+        let noted = |fact: &str| AccountNoted {
+            user: USER,
+            account: AccountId(Uuid::from_u128(9)),
+            fact: fact.to_owned(),
+            detail: Sealed("h1.x".to_owned()),
+        };
+        assert_eq!(what(noted("unknown")), None);
+        let told = what(noted(DATA_ACCESS_ENDS)).unwrap();
+        let [What::Error { code, .. }] = &told[..] else {
+            panic!("{told:?}");
+        };
+        assert_eq!(code, "ACCOUNT_DATA_ACCESS_ENDS");
     }
 
     #[test]

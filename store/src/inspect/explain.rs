@@ -286,7 +286,8 @@ async fn input(pool: &PgPool, place: Place, opener: Option<&Opener>) -> Result<O
         Command::Webhook { platform, .. }
         | Command::Connect { platform, .. }
         | Command::Page { platform, .. }
-        | Command::Renew { platform, .. } => Some(platform.name().to_owned()),
+        | Command::Renew { platform, .. }
+        | Command::Departure { platform, .. } => Some(platform.name().to_owned()),
         Command::PollAccount { .. } => None,
     });
     Ok(Some(KeptInput {

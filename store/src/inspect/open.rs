@@ -85,7 +85,10 @@ impl Opener {
                 sealed_at,
                 ..
             } => (platform, std::slice::from_ref(route), sealed_at, body),
-            Command::Connect { .. } | Command::PollAccount { .. } | Command::Renew { .. } => {
+            Command::Connect { .. }
+            | Command::PollAccount { .. }
+            | Command::Renew { .. }
+            | Command::Departure { .. } => {
                 return Ok(None);
             }
         };

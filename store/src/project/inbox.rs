@@ -414,71 +414,23 @@ async fn write_conversations(
     sqlx::query(include_str!("../../sql/put_conversations.sql"))
         .bind(generation)
         .bind(shards(rows))
-        .bind(rows.iter().map(|(_, row)| row.id.0).collect::<Vec<_>>())
-        .bind(rows.iter().map(|(_, row)| row.user.0).collect::<Vec<_>>())
-        .bind(
-            rows.iter()
-                .map(|(_, row)| row.account.0)
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            rows.iter()
-                .map(|(_, row)| row.platform.name())
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            rows.iter()
-                .map(|(_, row)| row.thread.as_str())
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            rows.iter()
-                .map(|(_, row)| row.participant_id.as_deref())
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            rows.iter()
-                .map(|(_, row)| text(row.participant_name.as_ref()))
-                .collect::<Vec<_>>(),
-        )
-        .bind(rows.iter().map(|(_, row)| row.named_at).collect::<Vec<_>>())
-        .bind(
-            rows.iter()
-                .map(|(_, row)| row.last_message_at)
-                .collect::<Vec<_>>(),
-        )
-        .bind(rows.iter().map(|(_, row)| row.unread).collect::<Vec<_>>())
-        .bind(rows.iter().map(|(_, row)| row.messages).collect::<Vec<_>>())
-        .bind(
-            rows.iter()
-                .map(|(_, row)| row.read_through)
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            rows.iter()
-                .map(|(_, row)| row.delivered_until)
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            rows.iter()
-                .map(|(_, row)| row.seen_until)
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            rows.iter()
-                .map(|(_, row)| row.forgotten)
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            rows.iter()
-                .map(|(_, row)| row.created_at)
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            rows.iter()
-                .map(|(_, row)| row.updated_at)
-                .collect::<Vec<_>>(),
-        )
+        .bind(column(rows, |row| row.id.0))
+        .bind(column(rows, |row| row.user.0))
+        .bind(column(rows, |row| row.account.0))
+        .bind(column(rows, |row| row.platform.name()))
+        .bind(column(rows, |row| row.thread.as_str()))
+        .bind(column(rows, |row| row.participant_id.as_deref()))
+        .bind(column(rows, |row| text(row.participant_name.as_ref())))
+        .bind(column(rows, |row| row.named_at))
+        .bind(column(rows, |row| row.last_message_at))
+        .bind(column(rows, |row| row.unread))
+        .bind(column(rows, |row| row.messages))
+        .bind(column(rows, |row| row.read_through))
+        .bind(column(rows, |row| row.delivered_until))
+        .bind(column(rows, |row| row.seen_until))
+        .bind(column(rows, |row| row.forgotten))
+        .bind(column(rows, |row| row.created_at))
+        .bind(column(rows, |row| row.updated_at))
         .execute(connection)
         .await?;
     Ok(())
@@ -502,18 +454,10 @@ async fn write_totals(
     )
     .bind(generation)
     .bind(shards(rows))
-    .bind(
-        rows.iter()
-            .map(|(_, row)| row.account.0)
-            .collect::<Vec<_>>(),
-    )
-    .bind(rows.iter().map(|(_, row)| row.user.0).collect::<Vec<_>>())
-    .bind(
-        rows.iter()
-            .map(|(_, row)| row.conversations)
-            .collect::<Vec<_>>(),
-    )
-    .bind(rows.iter().map(|(_, row)| row.unread).collect::<Vec<_>>())
+    .bind(column(rows, |row| row.account.0))
+    .bind(column(rows, |row| row.user.0))
+    .bind(column(rows, |row| row.conversations))
+    .bind(column(rows, |row| row.unread))
     .execute(connection)
     .await?;
     Ok(())
@@ -538,94 +482,39 @@ async fn write_messages(
     sqlx::query(include_str!("../../sql/put_messages.sql"))
         .bind(generation)
         .bind(shards(rows))
-        .bind(rows.iter().map(|(_, row)| row.id.0).collect::<Vec<_>>())
-        .bind(
-            rows.iter()
-                .map(|(_, row)| row.conversation.0)
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            rows.iter()
-                .map(|(_, row)| row.platform_message_id.as_deref())
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            rows.iter()
-                .map(|(_, row)| row.state.name())
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            rows.iter()
-                .map(|(_, row)| row.sender_id.as_str())
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            rows.iter()
-                .map(|(_, row)| text(row.sender_name.as_ref()))
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            rows.iter()
-                .map(|(_, row)| text(row.text.as_ref()))
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            rows.iter()
-                .map(|(_, row)| row.message_type.name())
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            rows.iter()
-                .map(|(_, row)| text(row.media.as_ref()))
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            rows.iter()
-                .map(|(_, row)| text(row.detail.as_ref()))
-                .collect::<Vec<_>>(),
-        )
-        .bind(rows.iter().map(|(_, row)| row.outgoing).collect::<Vec<_>>())
-        .bind(rows.iter().map(|(_, row)| row.is_read).collect::<Vec<_>>())
-        .bind(rows.iter().map(|(_, row)| row.sent_at).collect::<Vec<_>>())
-        .bind(
-            rows.iter()
-                .map(|(_, row)| row.delivered_at)
-                .collect::<Vec<_>>(),
-        )
-        .bind(rows.iter().map(|(_, row)| row.seen_at).collect::<Vec<_>>())
-        .bind(
-            rows.iter()
-                .map(|(_, row)| row.edited_at)
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            rows.iter()
-                .map(|(_, row)| row.deleted_at)
-                .collect::<Vec<_>>(),
-        )
+        .bind(column(rows, |row| row.id.0))
+        .bind(column(rows, |row| row.conversation.0))
+        .bind(column(rows, |row| row.platform_message_id.as_deref()))
+        .bind(column(rows, |row| row.state.name()))
+        .bind(column(rows, |row| row.sender_id.as_str()))
+        .bind(column(rows, |row| text(row.sender_name.as_ref())))
+        .bind(column(rows, |row| text(row.text.as_ref())))
+        .bind(column(rows, |row| row.message_type.name()))
+        .bind(column(rows, |row| text(row.media.as_ref())))
+        .bind(column(rows, |row| text(row.detail.as_ref())))
+        .bind(column(rows, |row| row.outgoing))
+        .bind(column(rows, |row| row.is_read))
+        .bind(column(rows, |row| row.sent_at))
+        .bind(column(rows, |row| row.delivered_at))
+        .bind(column(rows, |row| row.seen_at))
+        .bind(column(rows, |row| row.edited_at))
+        .bind(column(rows, |row| row.deleted_at))
         .bind(reactions)
-        .bind(rows.iter().map(|(_, row)| row.attempts).collect::<Vec<_>>())
-        .bind(rows.iter().map(|(_, row)| row.retry_at).collect::<Vec<_>>())
-        .bind(
-            rows.iter()
-                .map(|(_, row)| row.failure.as_deref())
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            rows.iter()
-                .map(|(_, row)| row.failure_reason.as_deref())
-                .collect::<Vec<_>>(),
-        )
-        .bind(rows.iter().map(|(_, row)| row.position).collect::<Vec<_>>())
-        .bind(
-            rows.iter()
-                .map(|(_, row)| row.created_at)
-                .collect::<Vec<_>>(),
-        )
+        .bind(column(rows, |row| row.attempts))
+        .bind(column(rows, |row| row.retry_at))
+        .bind(column(rows, |row| row.failure.as_deref()))
+        .bind(column(rows, |row| row.failure_reason.as_deref()))
+        .bind(column(rows, |row| row.position))
+        .bind(column(rows, |row| row.created_at))
         .bind(files)
         .execute(connection)
         .await?;
     Ok(())
+}
+
+/// A column of some rows, as a parameter.
+fn column<'a, R, T>(rows: &[(Shard, &'a R)], of: impl Fn(&'a R) -> T) -> Vec<T> {
+    rows.iter().map(|(_, row)| of(row)).collect()
 }
 
 fn text(sealed: Option<&Sealed>) -> Option<&str> {

@@ -5,6 +5,7 @@
 //! `HUB_TEST_SEED` to run the same again.
 
 mod accounts;
+mod agreements;
 mod bus;
 mod catalogue;
 mod checkpoints;

@@ -155,6 +155,8 @@ impl Person {
                 .put_account_tokens(owner, &connected, None)
                 .await
                 .unwrap();
+            let person = store.person(platform, &self.name);
+            store.put_agreement(owner, person, None).await.unwrap();
             store.put_owner(platform, route, owner).await.unwrap();
             let event = AccountConnected {
                 user: self.user,
@@ -293,6 +295,7 @@ impl Person {
              UNION ALL SELECT 'refresh_tokens', count(*) FROM refresh_tokens WHERE user_id = $1 \
              UNION ALL SELECT 'oauth_states', count(*) FROM oauth_states WHERE user_id = $1 \
              UNION ALL SELECT 'directory', count(*) FROM directory WHERE user_id = $1 \
+             UNION ALL SELECT 'agreements', count(*) FROM agreements WHERE user_id = $1 \
              UNION ALL SELECT 'account_tokens', count(*) FROM account_tokens t \
                  JOIN read.accounts a ON a.id = t.account WHERE a.user_id = $1 \
              UNION ALL SELECT 'contact', count(*) FROM jobs \

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use hub_domain::command::{Command, ConnectAnswer, StoredGrant};
 use hub_domain::envelope::{Append, Meta};
 use hub_domain::event::{AccountConnected, ConnectFailed, Sealed};
 use hub_domain::id::{Key, Place, UserId};
-use hub_domain::platform::{ConnectStep, Connected, Grant, Platform};
+use hub_domain::platform::{ConnectStep, Connected, Grant, Grantor, Platform};
 use hub_store::account::Owner;
 use hub_store::commands;
 use hub_store::jobs::{Job, NewJob, Outcome};
@@ -71,7 +71,7 @@ impl Connect {
         user: UserId,
         platform: Platform,
         grant: Grant,
-    ) -> std::result::Result<Connected, String> {
+    ) -> std::result::Result<(Connected, Option<Grantor>), String> {
         let Some((adapter, app)) = self.context.platform(platform) else {
             return Err(format!("Connecting {platform} is not possible here."));
         };
@@ -88,14 +88,19 @@ impl Connect {
                 ConnectStep::Call(request) => {
                     answer = Some(self.context.call(call, request).await);
                 }
-                ConnectStep::Done(connected) => return Ok(connected),
+                ConnectStep::Done(connected) => return Ok((connected, flow.grantor().cloned())),
                 ConnectStep::Failed(error) => return Err(error.to_string()),
             }
         }
         Err("The platform kept asking for more; please try again.".to_owned())
     }
 
-    async fn connected(&self, request: &Request, connected: Connected) -> Result<ConnectAnswer> {
+    async fn connected(
+        &self,
+        request: &Request,
+        connected: Connected,
+        grantor: Option<Grantor>,
+    ) -> Result<ConnectAnswer> {
         let store = self.store();
         let (user, platform) = (request.user, request.platform);
         let username = store.vault().user(user).await?.seal(&connected.username);
@@ -109,6 +114,12 @@ impl Connect {
         store
             .put_account_tokens(owner, &connected, expires_at)
             .await?;
+        if let Some(grantor) = grantor {
+            let person = store.person(platform, &grantor.id);
+            let until = grantor.data_access_until_s;
+            let until = until.and_then(|until| DateTime::from_timestamp(until, 0));
+            store.put_agreement(owner, person, until).await?;
+        }
         // In the directory before the log: from the first webhook on, the owner is known.
         store.put_owner(platform, &connected.route, owner).await?;
         let event = AccountConnected {
@@ -197,7 +208,7 @@ impl Queue for Connect {
         let grant = open(store, user, &grant).await?;
         let outcome = match self.redeem(user, platform, grant.into()).await {
             Ok(_) if store.vault().is_erased_now(user).await? => return Ok(Outcome::Done),
-            Ok(connected) => self.connected(&request, connected).await?,
+            Ok((connected, grantor)) => self.connected(&request, connected, grantor).await?,
             Err(message) => self.failed(&request, message).await?,
         };
         let shard = store.sharding().of_user(user);

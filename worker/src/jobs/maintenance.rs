@@ -89,6 +89,7 @@ impl Maintenance {
             "job-history" => jobs::prune_history(store.pool(), DAY).await?,
             "told" => told::prune(store.pool(), DAY).await?,
             "tokens" => super::tokens::enqueue_expiring(&self.context).await?,
+            "data-access" => super::data_access::warn(&self.context).await?,
             "subscriptions" => super::subscribe::enqueue_due(&self.context).await?,
             "parked" => super::dlq::heal(&self.context).await?,
             "polls" => super::poll::enqueue_due(&self.context).await?,

@@ -36,7 +36,7 @@ use hub_store::vault::{DataKey, Opened, Sealer};
 use hub_store::{Connection, Error, Result, Store};
 
 use crate::Context;
-use crate::jobs::{connect, poll, tokens};
+use crate::jobs::{connect, departure, poll, tokens};
 use crate::reactor::{Reactor, each};
 use pages::Pages;
 
@@ -213,6 +213,16 @@ impl Translate {
                     account: *account,
                 };
                 let job = tokens::wish(it.place, owner, *platform, *answer);
+                jobs::enqueue(connection, &job).await?;
+                Ok(Ok(Vec::new()))
+            }
+            Ok(Command::Departure {
+                person,
+                wish,
+                request,
+                ..
+            }) => {
+                let job = departure::job(it.place, *person, *wish, *request);
                 jobs::enqueue(connection, &job).await?;
                 Ok(Ok(Vec::new()))
             }
@@ -491,7 +501,12 @@ fn echo(threads: &[(String, ConversationId)], fact: &Fact) -> Option<(Conversati
 
 fn wants_job(it: &Received) -> bool {
     match &it.command {
-        Ok(Command::Connect { .. } | Command::PollAccount { .. } | Command::Renew { .. }) => true,
+        Ok(
+            Command::Connect { .. }
+            | Command::PollAccount { .. }
+            | Command::Renew { .. }
+            | Command::Departure { .. },
+        ) => true,
         Ok(Command::Webhook { platform, .. }) => {
             adapter(*platform).is_some_and(|adapter| adapter.subscribes())
         }

@@ -12,6 +12,7 @@ pub static PAGES: Product = Product {
     settings: ["FACEBOOK_APP_ID", "FACEBOOK_APP_SECRET"],
     scopes: "pages_show_list pages_messaging pages_manage_metadata pages_read_engagement",
     fields: "id,name,access_token,tasks,category",
+    page_fields: "id,name,access_token",
     subscribed_fields: "messages,messaging_postbacks,messaging_referrals,\
 message_deliveries,message_reads,message_echoes,message_reactions,message_edits,\
 messaging_handovers,standby,messaging_policy_enforcement",
@@ -38,7 +39,7 @@ mod tests {
     use super::*;
     use crate::platform::http::{HttpRequest, HttpResponse, Method, TransportError};
     use crate::platform::meta::pages::{self, Answer, Flow};
-    use crate::platform::{App, ConnectFlow, ConnectStep, Grant};
+    use crate::platform::{App, ConnectFlow, ConnectStep, Grant, Grantor};
     use serde_json::json;
 
     fn app() -> App {
@@ -130,6 +131,12 @@ mod tests {
         );
         assert_eq!(query(&url, "fb_exchange_token").as_deref(), Some("short"));
         let url = call(flow.next(ok(json!({"access_token": "long"})))).url;
+        assert!(url.starts_with("https://graph.example/v26.0/debug_token?"));
+        assert_eq!(query(&url, "input_token").as_deref(), Some("long"));
+        let ours = "845120034567890|0f1e2d3c4b5a69788796a5b4c3d2e1f0";
+        assert_eq!(query(&url, "access_token").as_deref(), Some(ours));
+        assert_eq!(flow.grantor(), None);
+        let url = call(flow.next(ok(inspected(&[])))).url;
         assert!(url.starts_with("https://graph.example/v26.0/me/accounts?"));
         assert_eq!(query(&url, "access_token").as_deref(), Some("long"));
         assert_eq!(query(&url, "after"), None);
@@ -160,7 +167,76 @@ mod tests {
         assert_eq!(account.username, "Teapots");
         assert_eq!(account.access_token.expose(), "page");
         assert_eq!(account.expires_in_s, None);
+        let grantor = Grantor {
+            id: "10158000000000001".into(),
+            data_access_until_s: Some(1_799_000_000),
+        };
+        assert_eq!(flow.grantor(), Some(&grantor));
         failed(flow.next(None));
+    }
+
+    /// What Graph says of the long token, granted for these Pages.
+    fn inspected(pages: &[&str]) -> Value {
+        let scope = |scope: &str| json!({"scope": scope, "target_ids": pages});
+        json!({"data": {"user_id": 10_158_000_000_000_001_u64, "is_valid": true,
+            "data_access_expires_at": 1_799_000_000, "expires_at": 0,
+            "granular_scopes": [scope("pages_show_list"), scope("pages_messaging"),
+                {"scope": "public_profile", "target_ids": ["9"]}]}})
+    }
+
+    /// A flow that has asked for the first list of Pages.
+    fn listing(told: Value) -> Flow {
+        let mut flow = flow();
+        flow.next(None);
+        flow.next(ok(json!({"access_token": "short"})));
+        flow.next(ok(json!({"access_token": "long"})));
+        assert!(call(flow.next(ok(told))).url.contains("/me/accounts?"));
+        flow
+    }
+
+    #[test]
+    fn pages_of_a_portfolio_are_asked_for_by_what_was_granted() {
+        let mut flow = listing(inspected(&["7", "8", "7"]));
+        // One that is listed and may not be written for is not asked for again.
+        let listed = json!({"data": [{"id": "8", "access_token": "t", "tasks": ["ANALYZE"]}]});
+        let alone = call(flow.next(ok(listed)));
+        assert!(alone.url.starts_with("https://graph.example/v26.0/7?"));
+        let fields = query(&alone.url, "fields");
+        assert_eq!(fields.as_deref(), Some("id,name,access_token"));
+        assert_eq!(query(&alone.url, "access_token").as_deref(), Some("long"));
+        let page = json!({"id": "7", "name": "Teapots", "access_token": "page"});
+        let subscription = call(flow.next(ok(page)));
+        assert!(subscription.url.contains("/v26.0/7/subscribed_apps?"));
+        let ConnectStep::Done(account) = flow.next(ok(json!({"success": true}))) else {
+            panic!("not done");
+        };
+        assert_eq!(
+            (&*account.route, account.access_token.expose()),
+            ("7", "page")
+        );
+    }
+
+    #[test]
+    fn pages_that_cannot_be_had_alone_are_bounded_and_end_in_words() {
+        let targets: Vec<String> = (0..40).map(|page| page.to_string()).collect();
+        let targets: Vec<&str> = targets.iter().map(String::as_str).collect();
+        let mut flow = listing(inspected(&targets));
+        let mut step = flow.next(ok(json!({"data": []})));
+        let mut asked = 0;
+        while let ConnectStep::Call(_) = step {
+            asked += 1;
+            step = flow.next(ok(json!({"error": {"code": 100, "message": "m"}})));
+        }
+        assert_eq!(asked, pages::ALONE_MAX);
+        assert!(failed(step).contains("No Facebook Page"));
+    }
+
+    #[test]
+    fn nobody_fails_to_connect_because_graph_does_not_say_who_they_are() {
+        for told in [json!({"error": {"code": 190, "message": "m"}}), json!({})] {
+            let flow = listing(told);
+            assert_eq!(flow.grantor(), None);
+        }
     }
 
     #[test]
@@ -177,6 +253,7 @@ mod tests {
         pageless.next(None);
         pageless.next(ok(json!({"access_token": "short"})));
         pageless.next(ok(json!({"access_token": "long"})));
+        pageless.next(ok(inspected(&[])));
         assert!(failed(pageless.next(ok(json!({"data": []})))).contains("No Facebook Page"));
         let widget = Grant::Widget {
             id: "1".into(),
@@ -208,7 +285,8 @@ mod tests {
         let mut flow = flow();
         flow.next(None);
         flow.next(ok(json!({"access_token": "short"})));
-        let mut step = flow.next(ok(json!({"access_token": "long"})));
+        flow.next(ok(json!({"access_token": "long"})));
+        let mut step = flow.next(ok(inspected(&[])));
         let more = json!({"data": [], "paging": {"cursors": {"after": "c"}, "next": "n"}});
         let mut lists = 0;
         while let ConnectStep::Call(_) = step {

@@ -37,25 +37,19 @@ pub fn upload(app: &App, credentials: &Credentials, medium: &Medium) -> OneCall 
     let payload = json!({ "is_reusable": true });
     let attachment = json!({ "type": attachment::name_of(medium), "payload": payload });
     let message = json!({ "attachment": attachment }).to_string();
-    let file = Part {
-        name: "filedata",
-        file_name: Some(&medium.name),
-        content_type: Some(&medium.content_type),
-        bytes: &medium.bytes,
-    };
-    let proof = meta::proof(app, &credentials.access_token);
+    let file = meta::file("filedata", medium);
     let path = format!("{}/message_attachments", credentials.route);
-    let url = meta::url(app, &path, &[("appsecret_proof", &proof)]);
     let parts = [Part::text("message", &message), file];
-    let request =
-        HttpRequest::post_multipart(url, &proof, &parts).bearer(credentials.access_token.expose());
-    OneCall::new(request, |answer| {
-        meta::send_outcome(
-            answer,
-            |body: &Value| wire::id(&body["attachment_id"]),
-            class,
-        )
-    })
+    OneCall::new(
+        meta::post_parts(app, credentials, &path, &parts),
+        |answer| {
+            meta::send_outcome(
+                answer,
+                |body: &Value| wire::id(&body["attachment_id"]),
+                class,
+            )
+        },
+    )
 }
 
 /// The call that sends a message inside the 24 hour window, with our reference as `metadata`.
@@ -78,10 +72,8 @@ pub fn request(app: &App, credentials: &Credentials, message: &Outbound) -> Http
         "messaging_type": "RESPONSE",
         "message": content,
     });
-    let proof = meta::proof(app, &credentials.access_token);
     let path = format!("{}/messages", credentials.route);
-    HttpRequest::post_json(meta::url(app, &path, &[("appsecret_proof", &proof)]), &body)
-        .bearer(credentials.access_token.expose())
+    meta::post_json(app, credentials, &path, &body)
 }
 
 /// What the answer to [`request`] means.
@@ -108,6 +100,8 @@ fn class(error: &GraphError) -> Option<Class> {
 mod tests {
     use super::*;
     use crate::platform::media::upload::{UploadFlow as _, UploadStep};
+    use crate::platform::meta::failure;
+    use crate::platform::outcome::word;
     use std::time::Duration;
 
     fn answer(status: u16, body: &str) -> HttpResponse {
@@ -115,24 +109,6 @@ mod tests {
             status,
             headers: Vec::new(),
             body: body.into(),
-        }
-    }
-
-    fn failure(status: u16, code: i64, subcode: i64) -> HttpResponse {
-        let error = json!({"message": "(#0) said", "type": "OAuthException", "code": code,
-            "error_subcode": subcode, "is_transient": false, "fbtrace_id": "Abc"});
-        answer(status, &json!({ "error": error }).to_string())
-    }
-
-    fn word(outcome: &SendOutcome) -> &'static str {
-        match outcome {
-            SendOutcome::Sent { .. } => "sent",
-            SendOutcome::RetryAfter { .. } => "retry after",
-            SendOutcome::Backoff { .. } => "backoff",
-            SendOutcome::Reconnect { .. } => "reconnect",
-            SendOutcome::OutsideWindow { .. } => "outside window",
-            SendOutcome::Permanent { .. } => "permanent",
-            SendOutcome::Unclear { .. } => "unclear",
         }
     }
 
@@ -223,7 +199,7 @@ mod tests {
         ];
         for (expected, codes) in rows {
             for (code, subcode) in *codes {
-                let outcome = interpret(&Ok(failure(400, *code, *subcode)));
+                let outcome = interpret(&failure(400, *code, *subcode));
                 assert_eq!(word(&outcome), *expected, "{code}/{subcode}: {outcome:?}");
             }
         }
@@ -237,12 +213,12 @@ mod tests {
             (429, "backoff"),
             (500, "backoff"),
         ] {
-            assert_eq!(word(&interpret(&Ok(failure(status, 12_345, 0)))), expected);
+            assert_eq!(word(&interpret(&failure(status, 12_345, 0))), expected);
         }
         let transient = r#"{"error":{"message":"m","code":12345,"is_transient":true}}"#;
         assert_eq!(word(&interpret(&Ok(answer(400, transient)))), "backoff");
         assert_eq!(
-            word(&interpret(&Ok(failure(200, 10, 2_018_278)))),
+            word(&interpret(&failure(200, 10, 2_018_278))),
             "outside window"
         );
     }
@@ -250,7 +226,7 @@ mod tests {
     #[test]
     fn the_wait_comes_from_the_usage_header_or_retry_after() {
         let wait = |headers: &[(&str, &str)]| {
-            let mut answer = failure(400, 613, 0);
+            let mut answer = failure(400, 613, 0).unwrap();
             let header = |(name, value): &(&str, &str)| (name.to_string(), value.to_string());
             answer.headers = headers.iter().map(header).collect();
             match interpret(&Ok(answer)) {

@@ -2,7 +2,8 @@
 //!
 //! The own login: code → short token (an hour) → long token (sixty days) → who it is → subscribe.
 //! Three hosts take part: the dialog's, the one that exchanges codes, and the API. The token's
-//! answer carries an id of the person that no webhook knows; `user_id` of `/me` is the one.
+//! answer carries an id of the person that no webhook knows; `user_id` of `/me` is the one. That
+//! other id is `id` of `/me`, and what Instagram calls somebody who leaves.
 
 use serde_json::Value;
 
@@ -12,7 +13,9 @@ use crate::platform::meta::pages::{
     self, Answer, Next, Product, configured, interrupted, success, token,
 };
 use crate::platform::meta::{self, GraphError};
-use crate::platform::{App, ConnectError, ConnectFlow, ConnectStep, Connected, Grant, wire};
+use crate::platform::{
+    App, ConnectError, ConnectFlow, ConnectStep, Connected, Grant, Grantor, wire,
+};
 use crate::secret::Secret;
 
 const NAME: &str = "Instagram";
@@ -27,6 +30,7 @@ pub static LINKED: Product = Product {
     scopes: "instagram_basic instagram_manage_messages pages_manage_metadata pages_show_list \
              business_management",
     fields: "id,name,access_token,tasks,instagram_business_account{id,username,name}",
+    page_fields: "id,name,access_token,instagram_business_account{id,username,name}",
     subscribed_fields: "messages,messaging_postbacks,message_reactions,messaging_handovers,standby",
     account: linked,
     nothing: "No Instagram account found that the hub can use. It must be a professional account \
@@ -123,6 +127,7 @@ fn unversioned(app: &App, path: &str, query: &[(&str, &str)]) -> String {
 pub struct Flow {
     app: App,
     step: Step,
+    grantor: Option<Grantor>,
 }
 
 enum Step {
@@ -146,6 +151,7 @@ impl Flow {
         Self {
             app: app.clone(),
             step: Step::Start(grant),
+            grantor: None,
         }
     }
 }
@@ -170,6 +176,10 @@ impl ConnectFlow for Flow {
             (_, None) | (Step::Over, _) => Err(interrupted(NAME)),
         };
         next.unwrap_or_else(ConnectStep::Failed)
+    }
+
+    fn grantor(&self) -> Option<&Grantor> {
+        self.grantor.as_ref()
     }
 }
 
@@ -233,6 +243,11 @@ impl Flow {
     fn identify(&mut self, token: Secret, expires_in_s: Option<u64>, answer: &Answer) -> Next {
         let me = success(NAME, answer)?;
         let id = wire::id(&me["user_id"]).ok_or_else(|| pages::unreachable_graph(NAME))?;
+        // The app's own id of them, which no webhook knows and every signed request carries.
+        self.grantor = wire::id(&me["id"]).map(|id| Grantor {
+            id,
+            data_access_until_s: None,
+        });
         let account = Connected {
             username: username(&me),
             platform_user_id: id.clone(),
@@ -365,6 +380,9 @@ mod tests {
             assert_eq!(account.username, "northwind.teapots");
             assert_eq!(account.access_token.expose(), "long");
             assert_eq!(account.expires_in_s, Some(5_183_944));
+            // The number that signed requests name the person by.
+            let grantor = flow.grantor().expect("/me says who");
+            assert_eq!(grantor.id, "26263000000000001");
         }
     }
 
@@ -398,7 +416,10 @@ mod tests {
         let mut flow = pages::Flow::new(&LINKED, &app, grant("c"));
         flow.next(None);
         flow.next(ok(json!({"access_token": "short"})));
-        let url = call(flow.next(ok(json!({"access_token": "long"})))).url;
+        flow.next(ok(json!({"access_token": "long"})));
+        let told = json!({"data": {"user_id": "1015", "granular_scopes": []}});
+        let url = call(flow.next(ok(told))).url;
+        assert_eq!(flow.grantor().map(|it| it.id.as_str()), Some("1015"));
         assert!(
             query(&url, "fields")
                 .unwrap()
@@ -426,6 +447,7 @@ mod tests {
         unlinked.next(None);
         unlinked.next(ok(json!({"access_token": "short"})));
         unlinked.next(ok(json!({"access_token": "long"})));
+        unlinked.next(ok(json!({"data": {}})));
         let list = json!({"data": [{"id": "10", "access_token": "a"}]});
         assert!(failed(unlinked.next(ok(list))).contains("linked to a Facebook Page"));
     }

@@ -45,9 +45,7 @@ pub fn request(app: &App, credentials: &Credentials, message: &Outbound) -> Http
         }
     }
     let body = json!({ "recipient": {"id": message.thread}, "message": content });
-    let proof = meta::proof(app, &credentials.access_token);
-    let url = meta::url(app, "me/messages", &[("appsecret_proof", &proof)]);
-    HttpRequest::post_json(url, &body).bearer(credentials.access_token.expose())
+    meta::post_json(app, credentials, "me/messages", &body)
 }
 
 /// What the answer to [`request`] means.
@@ -76,28 +74,8 @@ fn class(error: &GraphError) -> Option<Class> {
 mod tests {
     use super::*;
     use crate::platform::media::upload::Medium;
-
-    fn failure(status: u16, code: i64, subcode: i64) -> Result<HttpResponse, TransportError> {
-        let error = json!({"message": "(#0) said", "type": "OAuthException", "code": code,
-            "error_subcode": subcode, "fbtrace_id": "Abc"});
-        Ok(HttpResponse {
-            status,
-            headers: Vec::new(),
-            body: json!({ "error": error }).to_string().into_bytes(),
-        })
-    }
-
-    fn word(outcome: &SendOutcome) -> &'static str {
-        match outcome {
-            SendOutcome::Sent { .. } => "sent",
-            SendOutcome::RetryAfter { .. } => "retry after",
-            SendOutcome::Backoff { .. } => "backoff",
-            SendOutcome::Reconnect { .. } => "reconnect",
-            SendOutcome::OutsideWindow { .. } => "outside window",
-            SendOutcome::Permanent { .. } => "permanent",
-            SendOutcome::Unclear { .. } => "unclear",
-        }
-    }
+    use crate::platform::meta::failure;
+    use crate::platform::outcome::word;
 
     #[test]
     fn every_row_of_the_error_table() {

@@ -1,6 +1,8 @@
 //! Connecting through a person's Pages: from the code they bring back to a Page token without expiry.
 //!
-//! code → short user token → long user token → the person's Pages → subscribe the Page to the app.
+//! code → short user token → long user token → who that is → the person's Pages → subscribe the Page
+//! to the app. Pages that belong to a business portfolio may be missing in the list of Pages, and are
+//! asked for by the ids that the person granted.
 //! The Page token inherits its life from the user token, hence the detour over the long one. An
 //! Instagram account that is linked to a Page is connected in the same way.
 
@@ -8,7 +10,9 @@ use serde_json::Value;
 
 use crate::platform::http::{HttpRequest, HttpResponse, TransportError};
 use crate::platform::meta::{self, GraphError};
-use crate::platform::{App, ConnectError, ConnectFlow, ConnectStep, Connected, Grant, wire};
+use crate::platform::{
+    App, ConnectError, ConnectFlow, ConnectStep, Connected, Grant, Grantor, wire,
+};
 use crate::secret::Secret;
 
 /// What differs between the products that are connected in this way.
@@ -19,8 +23,10 @@ pub struct Product {
     pub settings: [&'static str; 2],
     /// What the hub asks a person for.
     pub scopes: &'static str,
-    /// What it wants to know of a Page.
+    /// What it wants to know of a Page in the list.
     pub fields: &'static str,
+    /// The same of a Page alone, which does not tell the person's tasks.
+    pub page_fields: &'static str,
     /// What a Page then tells the hub about.
     pub subscribed_fields: &'static str,
     /// The account that a Page stands for, if the hub can use it.
@@ -34,6 +40,16 @@ const MESSAGING_TASK: &str = "MESSAGING";
 
 /// How many lists of a hundred Pages are looked through.
 pub const LISTS_MAX: usize = 20;
+
+/// How many Pages that no list has are asked for.
+pub const ALONE_MAX: usize = 5;
+
+/// The permissions whose targets are Pages.
+const TARGETS_OF: [&str; 3] = [
+    "pages_messaging",
+    "pages_manage_metadata",
+    "pages_show_list",
+];
 
 /// Where to send a person who wants to connect an account.
 pub fn authorize(product: &Product, app: &App, state: &str) -> Result<String, ConnectError> {
@@ -72,13 +88,18 @@ pub struct Flow {
     product: &'static Product,
     app: App,
     step: Step,
+    grantor: Option<Grantor>,
+    /// Pages that were granted and that nobody has shown yet.
+    unseen: Vec<String>,
 }
 
 enum Step {
     Start(Grant),
     ShortToken,
     LongToken,
+    Inspected { user_token: Secret },
     Pages { user_token: Secret, lists: usize },
+    PageAlone { user_token: Secret },
     Subscribed(Connected),
     Over,
 }
@@ -93,6 +114,8 @@ impl Flow {
             product,
             app: app.clone(),
             step: Step::Start(grant),
+            grantor: None,
+            unseen: Vec::new(),
         }
     }
 }
@@ -103,16 +126,24 @@ impl ConnectFlow for Flow {
         let next = match (step, answer) {
             (Step::Start(grant), _) => self.exchange_code(&grant),
             (Step::ShortToken, Some(answer)) => self.exchange_token(&answer),
-            (Step::LongToken, Some(answer)) => self.first_pages(&answer),
+            (Step::LongToken, Some(answer)) => self.inspect(&answer),
+            (Step::Inspected { user_token }, Some(answer)) => {
+                Ok(self.first_pages(user_token, &answer))
+            }
             (Step::Pages { user_token, lists }, Some(answer)) => {
                 self.choose_page(user_token, lists, &answer)
             }
+            (Step::PageAlone { user_token }, Some(answer)) => self.take_page(user_token, &answer),
             (Step::Subscribed(account), Some(answer)) => {
                 subscribed(self.product.name, account, &answer)
             }
             (_, None) | (Step::Over, _) => Err(interrupted(self.product.name)),
         };
         next.unwrap_or_else(ConnectStep::Failed)
+    }
+
+    fn grantor(&self) -> Option<&Grantor> {
+        self.grantor.as_ref()
     }
 }
 
@@ -145,10 +176,21 @@ impl Flow {
         ConnectStep::Call(token_call(&self.app, query))
     }
 
-    fn first_pages(&mut self, answer: &Answer) -> Next {
+    fn inspect(&mut self, answer: &Answer) -> Next {
         let name = self.product.name;
         let user_token = token(name, &success(name, answer)?)?;
-        Ok(self.pages(user_token, 1, None))
+        let call = debug_token(&self.app, &user_token);
+        self.step = Step::Inspected { user_token };
+        Ok(ConnectStep::Call(call))
+    }
+
+    /// Nobody fails to connect because Graph does not say who they are.
+    fn first_pages(&mut self, user_token: Secret, answer: &Answer) -> ConnectStep {
+        if let Ok(told) = success(self.product.name, answer) {
+            self.grantor = grantor(&told["data"]);
+            self.unseen = targets(&told["data"], &TARGETS_OF);
+        }
+        self.pages(user_token, 1, None)
     }
 
     fn pages(&mut self, user_token: Secret, lists: usize, after: Option<&str>) -> ConnectStep {
@@ -161,21 +203,47 @@ impl Flow {
 
     fn choose_page(&mut self, user_token: Secret, lists: usize, answer: &Answer) -> Next {
         let list = success(self.product.name, answer)?;
-        let usable = |page: &&Value| may_write(page);
-        let pages = wire::items(&list["data"]).iter().filter(usable);
-        let mut found = pages.filter_map(|page| {
-            let account = (self.product.account)(page)?;
-            Some((wire::id(&page["id"])?, account))
-        });
-        if let Some((page, account)) = found.next() {
+        let pages = wire::items(&list["data"]);
+        if let Some((page, account)) = pages.iter().find_map(|page| self.usable(page)) {
             return Ok(self.subscribe(&page, account));
         }
+        let shown: Vec<String> = pages.iter().filter_map(|it| wire::id(&it["id"])).collect();
+        self.unseen.retain(|page| !shown.contains(page));
         let paging = &list["paging"];
         let after = wire::filled(&paging["cursors"]["after"]);
         match after.filter(|_| paging["next"].is_string() && lists < LISTS_MAX) {
             Some(after) => Ok(self.pages(user_token, lists + 1, Some(&after))),
-            None => Err(ConnectError(self.product.nothing.into())),
+            None => {
+                self.unseen.truncate(ALONE_MAX);
+                self.next_alone(user_token)
+            }
         }
+    }
+
+    /// A Page that the person granted and that is in none of the lists.
+    fn next_alone(&mut self, user_token: Secret) -> Next {
+        let Some(page) = self.unseen.pop() else {
+            return Err(ConnectError(self.product.nothing.into()));
+        };
+        let fields = [("fields", self.product.page_fields)];
+        let url = meta::url_as(&self.app, &user_token, &page, &fields);
+        self.step = Step::PageAlone { user_token };
+        Ok(ConnectStep::Call(HttpRequest::get(url)))
+    }
+
+    /// One that cannot be had leaves the others.
+    fn take_page(&mut self, user_token: Secret, answer: &Answer) -> Next {
+        let page = success(self.product.name, answer).ok();
+        match page.and_then(|page| self.usable(&page)) {
+            Some((page, account)) => Ok(self.subscribe(&page, account)),
+            None => self.next_alone(user_token),
+        }
+    }
+
+    /// A Page's id, and the account that it stands for.
+    fn usable(&self, page: &Value) -> Option<(String, Connected)> {
+        let account = (self.product.account)(page).filter(|_| may_write(page))?;
+        Some((wire::id(&page["id"])?, account))
     }
 
     /// Without this no webhook of the Page ever arrives.
@@ -193,6 +261,41 @@ impl Flow {
 fn may_write(page: &Value) -> bool {
     let tasks = page["tasks"].as_array();
     tasks.is_none_or(|tasks| tasks.iter().any(|task| task == MESSAGING_TASK))
+}
+
+/// Asks what a token is.
+pub fn debug_token(app: &App, token: &Secret) -> HttpRequest {
+    let ours = format!("{}|{}", app.client_id, app.client_secret.expose());
+    let query = [("input_token", token.expose()), ("access_token", &ours)];
+    HttpRequest::get(meta::url(app, "debug_token", &query))
+}
+
+/// Whose token it is, as Graph says to [`debug_token`].
+pub fn grantor(token: &Value) -> Option<Grantor> {
+    Some(Grantor {
+        id: wire::id(&token["user_id"])?,
+        data_access_until_s: wire::int(&token["data_access_expires_at"]).filter(|at| *at > 0),
+    })
+}
+
+/// What these permissions were granted for, each once. None: for everything there is.
+pub fn targets(token: &Value, permissions: &[&str]) -> Vec<String> {
+    let mut targets = Vec::new();
+    for scope in wire::items(&token["granular_scopes"]) {
+        if !permissions.iter().any(|name| scope["scope"] == **name) {
+            continue;
+        }
+        for target in wire::items(&scope["target_ids"])
+            .iter()
+            .filter_map(wire::id)
+        {
+            let is_id = target.bytes().all(|byte| byte.is_ascii_digit());
+            if is_id && !targets.contains(&target) {
+                targets.push(target);
+            }
+        }
+    }
+    targets
 }
 
 /// The call that exchanges a code or a token, with the app's credentials.

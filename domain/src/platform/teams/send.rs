@@ -128,6 +128,7 @@ pub fn interpret(answer: &Result<HttpResponse, TransportError>) -> SendOutcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::platform::outcome::word;
     use serde_json::Value;
 
     fn answer(status: u16, body: &str) -> Result<HttpResponse, TransportError> {
@@ -136,18 +137,6 @@ mod tests {
             headers: Vec::new(),
             body: body.as_bytes().to_vec(),
         })
-    }
-
-    fn word(outcome: &SendOutcome) -> &'static str {
-        match outcome {
-            SendOutcome::Sent { .. } => "sent",
-            SendOutcome::RetryAfter { .. } => "retry after",
-            SendOutcome::Backoff { .. } => "backoff",
-            SendOutcome::Reconnect { .. } => "reconnect",
-            SendOutcome::OutsideWindow { .. } => "outside window",
-            SendOutcome::Permanent { .. } => "permanent",
-            SendOutcome::Unclear { .. } => "unclear",
-        }
     }
 
     #[test]

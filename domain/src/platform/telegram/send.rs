@@ -163,6 +163,7 @@ fn spoken_wait(said: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::platform::outcome::word;
     use serde_json::json;
 
     fn answer(status: u16, body: &str) -> Result<HttpResponse, TransportError> {
@@ -176,18 +177,6 @@ mod tests {
     fn failure(code: u16, description: &str) -> Result<HttpResponse, TransportError> {
         let body = json!({"ok": false, "error_code": code, "description": description});
         answer(code, &body.to_string())
-    }
-
-    fn word(outcome: &SendOutcome) -> &'static str {
-        match outcome {
-            SendOutcome::Sent { .. } => "sent",
-            SendOutcome::RetryAfter { .. } => "retry after",
-            SendOutcome::Backoff { .. } => "backoff",
-            SendOutcome::Reconnect { .. } => "reconnect",
-            SendOutcome::OutsideWindow { .. } => "outside window",
-            SendOutcome::Permanent { .. } => "permanent",
-            SendOutcome::Unclear { .. } => "unclear",
-        }
     }
 
     #[test]

@@ -11,7 +11,9 @@ use crate::platform::meta;
 use crate::platform::meta::pages::{
     self, Answer, Next, configured, interrupted, success, token_call,
 };
-use crate::platform::{App, ConnectError, ConnectFlow, ConnectStep, Connected, Grant, wire};
+use crate::platform::{
+    App, ConnectError, ConnectFlow, ConnectStep, Connected, Grant, Grantor, wire,
+};
 use crate::secret::Secret;
 
 const NAME: &str = "WhatsApp";
@@ -57,6 +59,7 @@ pub fn authorize(app: &App, state: &str) -> Result<String, ConnectError> {
 pub struct Flow {
     app: App,
     step: Step,
+    grantor: Option<Grantor>,
 }
 
 enum Step {
@@ -79,6 +82,7 @@ impl Flow {
         Self {
             app: app.clone(),
             step: Step::Start(grant),
+            grantor: None,
         }
     }
 }
@@ -97,6 +101,10 @@ impl ConnectFlow for Flow {
             (_, None) | (Step::Over, _) => Err(interrupted(NAME)),
         };
         next.unwrap_or_else(ConnectStep::Failed)
+    }
+
+    fn grantor(&self) -> Option<&Grantor> {
+        self.grantor.as_ref()
     }
 }
 
@@ -123,16 +131,19 @@ impl Flow {
         if !business.is_empty() {
             return Ok(self.numbers(token, Some(business)));
         }
-        let ours = format!("{}|{}", self.app.client_id, self.app.client_secret.expose());
-        let query = [("input_token", token.expose()), ("access_token", &ours)];
-        let call = HttpRequest::get(meta::url(&self.app, "debug_token", &query));
+        let call = pages::debug_token(&self.app, &token);
         self.step = Step::Business { token };
         Ok(ConnectStep::Call(call))
     }
 
     fn choose_business(&mut self, token: Secret, answer: &Answer) -> Next {
         // A configured number can be connected without knowing whose it is.
-        let known = success(NAME, answer).map(|body| business_of(&body["data"]));
+        let told = success(NAME, answer);
+        self.grantor = told
+            .as_ref()
+            .ok()
+            .and_then(|body| pages::grantor(&body["data"]));
+        let known = told.map(|body| business_of(&body["data"]));
         match known {
             Ok(Some(business)) => Ok(self.numbers(token, Some(business))),
             _ if !self.app.phone_number_id.is_empty() => Ok(self.numbers(token, None)),
@@ -190,11 +201,8 @@ impl Flow {
 
 /// The business account a token was granted for.
 fn business_of(token: &Value) -> Option<String> {
-    let scopes = wire::items(&token["granular_scopes"]);
-    TARGETS_OF.iter().find_map(|name| {
-        let scope = scopes.iter().find(|scope| scope["scope"] == **name)?;
-        wire::id(&scope["target_ids"][0])
-    })
+    let first = |name: &&str| pages::targets(token, &[name]).into_iter().next();
+    TARGETS_OF.iter().find_map(first)
 }
 
 /// Where Graph does not say on which platform a number is, sending will tell.
@@ -319,7 +327,9 @@ mod tests {
         assert_eq!(query(&url, "input_token").as_deref(), Some("t"));
         let scopes = json!([{"scope": "public_profile"},
             {"scope": "whatsapp_business_management", "target_ids": ["102930475610293"]}]);
-        let url = call(flow.next(ok(json!({"data": {"granular_scopes": scopes}})))).url;
+        let told = json!({"data": {"granular_scopes": scopes, "user_id": "1015"}});
+        let url = call(flow.next(ok(told))).url;
+        assert_eq!(flow.grantor().map(|it| it.id.as_str()), Some("1015"));
         assert!(url.starts_with("https://graph.example/v26.0/102930475610293/phone_numbers?"));
         let numbers = json!({"data": [
             {"id": "1", "display_phone_number": "1", "platform_type": "NOT_APPLICABLE"},

@@ -67,25 +67,16 @@ pub(super) const MEDIA: [Takes; 4] = [
 
 /// Hands a medium over. It is bound to the number that sends it.
 pub fn upload(app: &App, credentials: &Credentials, medium: &Medium) -> OneCall {
-    let proof = meta::proof(app, &credentials.access_token);
     let path = format!("{}/media", credentials.route);
-    let file = Part {
-        name: "file",
-        file_name: Some(&medium.name),
-        content_type: Some(&medium.content_type),
-        bytes: &medium.bytes,
-    };
     let parts = [
         Part::text("messaging_product", "whatsapp"),
         Part::text("type", &medium.content_type),
-        file,
+        meta::file("file", medium),
     ];
-    let url = meta::url(app, &path, &[("appsecret_proof", &proof)]);
-    let request =
-        HttpRequest::post_multipart(url, &proof, &parts).bearer(credentials.access_token.expose());
-    OneCall::new(request, |answer| {
-        meta::send_outcome(answer, |body: &Value| wire::id(&body["id"]), class)
-    })
+    OneCall::new(
+        meta::post_parts(app, credentials, &path, &parts),
+        |answer| meta::send_outcome(answer, |body: &Value| wire::id(&body["id"]), class),
+    )
 }
 
 /// What of a message says what is in it: its type, and the object of that name.
@@ -131,10 +122,8 @@ pub fn request(app: &App, credentials: &Credentials, message: &Outbound) -> Http
             body["to"] = message.thread.as_str().into();
         }
     }
-    let proof = meta::proof(app, &credentials.access_token);
     let path = format!("{}/messages", credentials.route);
-    HttpRequest::post_json(meta::url(app, &path, &[("appsecret_proof", &proof)]), &body)
-        .bearer(credentials.access_token.expose())
+    meta::post_json(app, credentials, &path, &body)
 }
 
 /// What kind of id a thread goes by.
@@ -186,27 +175,10 @@ pub fn class(error: &GraphError) -> Option<Class> {
 mod tests {
     use super::*;
     use crate::platform::media::upload::{UploadFlow as _, UploadStep};
+    use crate::platform::outcome::word;
 
     fn failure(status: u16, code: i64) -> Result<HttpResponse, TransportError> {
-        let error = json!({"message": format!("(#{code}) said"), "type": "OAuthException",
-            "code": code, "error_data": "details", "fbtrace_id": "Abc"});
-        Ok(HttpResponse {
-            status,
-            headers: Vec::new(),
-            body: json!({ "error": error }).to_string().into_bytes(),
-        })
-    }
-
-    fn word(outcome: &SendOutcome) -> &'static str {
-        match outcome {
-            SendOutcome::Sent { .. } => "sent",
-            SendOutcome::RetryAfter { .. } => "retry after",
-            SendOutcome::Backoff { .. } => "backoff",
-            SendOutcome::Reconnect { .. } => "reconnect",
-            SendOutcome::OutsideWindow { .. } => "outside window",
-            SendOutcome::Permanent { .. } => "permanent",
-            SendOutcome::Unclear { .. } => "unclear",
-        }
+        meta::failure(status, code, 0)
     }
 
     #[test]

@@ -6,16 +6,16 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use axum::http::{StatusCode, header};
+use axum::http::{Method, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use serde_json::{Value, json};
 use url::Url;
 
-use super::{Answer, GraphError, Kind, Product, Token, ok};
+use super::{Answer, GraphError, Kind, Product, Token, ok, suffer};
 use crate::call::Call;
 use crate::faults::Op;
 use crate::ledger::hold;
-use crate::sign::hmac_hex;
+use crate::sign::{hmac_hex, signed_request};
 use crate::world::World;
 
 /// The person who connects, by the id this app knows them by.
@@ -44,6 +44,10 @@ struct Agreements {
     choices: VecDeque<String>,
     codes: HashMap<String, Code>,
     revoked: BTreeSet<String>,
+    /// Account id to the id of the person who agreed to it, where it is not everybody's.
+    people: BTreeMap<String, String>,
+    /// Accounts that a business portfolio owns.
+    owned: BTreeSet<String>,
     /// Accounts whose tokens were made to expire, with the agreements since then.
     expired: BTreeMap<String, BTreeSet<String>>,
     /// Seconds that exchanged Page tokens live, when somebody made them expire.
@@ -53,7 +57,7 @@ struct Agreements {
 }
 
 /// One app, and who has agreed to it.
-pub(in crate::platform) struct Login {
+pub(crate) struct Login {
     world: Arc<World>,
     product: Product,
     pub(in crate::platform) app_id: String,
@@ -113,6 +117,7 @@ impl Login {
         let mut state = self.state();
         state.choices.clear();
         state.expired.clear();
+        state.owned.clear();
         state.page_tokens_live_s = None;
     }
 
@@ -264,8 +269,86 @@ impl Login {
         code
     }
 
+    /// The calls that every product has: the dialog, its tokens, what they are, taking them back.
+    /// `scopes` are what the person agreed to, about `target`. `None` when it is another call.
+    pub(in crate::platform) fn answer(
+        &self,
+        call: &Call,
+        method: &Method,
+        path: &[&str],
+        scopes: &[&str],
+        target: impl Fn(&Token) -> String,
+    ) -> Option<Answer> {
+        Some(match (method, path) {
+            (&Method::GET, ["dialog", "oauth"]) => Ok(self.dialog(call, "_=_")),
+            (_, ["oauth", "access_token"]) => self.access_token(call),
+            (&Method::GET, ["debug_token"]) => self.debug_token(call, scopes, target),
+            (&Method::DELETE, [_, "permissions"]) => self.revoke(call),
+            _ => return None,
+        })
+    }
+
+    /// What becomes of a call that a fault strikes before anything has happened.
+    pub(in crate::platform) async fn struck(
+        &self,
+        op: Option<Op>,
+        call: &Call,
+    ) -> Option<Response> {
+        let fault = self.world.faults.hit(self.product.name(), op?)?;
+        Some(suffer(fault, self.product, &self.app_id, call).await)
+    }
+
+    /// A list of the one Page that the person granted, as far as it is listed: one that belongs to a
+    /// business portfolio is not, and can be had by its id only.
+    pub(in crate::platform) fn granted(&self, token: &Token, page: Value) -> Response {
+        let is_listed = !self.state().owned.contains(&token.page);
+        let pages: Vec<Value> = is_listed.then_some(page).into_iter().collect();
+        let cursors = json!({"before": "0", "after": "1"});
+        let body = json!({"data": pages, "paging": {"cursors": cursors}});
+        ok(&self.app_id, &body)
+    }
+
+    /// Whoever agreed to this account is this person, and not the one who agrees to the others.
+    pub(crate) fn agrees(&self, account: &str, person: &str) {
+        let people = &mut self.state().people;
+        people.insert(account.to_owned(), person.to_owned());
+    }
+
+    fn person_of(&self, account: &str) -> String {
+        let known = self.state().people.get(account).cloned();
+        known.unwrap_or_else(|| PERSON.0.to_owned())
+    }
+
+    /// A business portfolio owns this account from now on.
+    pub(crate) fn own(&self, account: &str) {
+        self.state().owned.insert(account.to_owned());
+    }
+
+    /// What the platform posts when a person leaves: somebody else's secret signs a forged one.
+    pub(crate) fn signed_request(
+        &self,
+        person: Option<String>,
+        expires_in_s: Option<i64>,
+        is_forged: bool,
+    ) -> String {
+        let now = chrono::Utc::now().timestamp();
+        let mut payload = json!({
+            "user_id": person.unwrap_or_else(|| PERSON.0.to_owned()),
+            "algorithm": "HMAC-SHA256",
+            "issued_at": now,
+        });
+        if let Some(seconds) = expires_in_s {
+            payload["expires"] = (now + seconds).into();
+        }
+        let secret = match is_forged {
+            true => "somebody else's",
+            false => &self.app_secret,
+        };
+        signed_request(secret, &payload)
+    }
+
     /// Code for a short token, or a short token for a long one.
-    pub(in crate::platform) fn access_token(&self, call: &Call) -> Answer {
+    fn access_token(&self, call: &Call) -> Answer {
         let (token, seconds) = self.exchange(call)?;
         let body = json!({
             "access_token": self.mint(token.kind, &token),
@@ -358,8 +441,7 @@ impl Login {
     }
 
     /// What a token is. Invalid ones are a success that says so.
-    /// `scopes` are what the person agreed to, about `target`.
-    pub(in crate::platform) fn debug_token(
+    fn debug_token(
         &self,
         call: &Call,
         scopes: &[&str],
@@ -397,7 +479,7 @@ impl Login {
             "is_valid": true,
             "scopes": scopes,
             "type": if token.kind == Kind::Page { "PAGE" } else { "USER" },
-            "user_id": PERSON.0,
+            "user_id": self.person_of(&token.page),
         });
         if token.kind == Kind::Page {
             data["profile_id"] = token.page.into();
@@ -417,7 +499,7 @@ impl Login {
 
     /// Takes the person's agreement back. Only this one: another person's agreement for the same
     /// Page goes on.
-    pub(in crate::platform) fn revoke(&self, call: &Call) -> Answer {
+    fn revoke(&self, call: &Call) -> Answer {
         let token = self.bearer(call)?;
         self.state().revoked.insert(token.grant);
         Ok(ok(&self.app_id, &json!({"success": true})))
