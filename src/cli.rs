@@ -189,8 +189,9 @@ pub enum Erase {
     /// REDIS_URL where the other processes have it.
     #[command(after_help = PRIVATE_DATABASE)]
     User {
-        /// The e-mail address they log in with.
-        email: String,
+        /// The e-mail address they log in with, or the id that the log and `hub dlq` name them by.
+        #[arg(value_name = "EMAIL|ID")]
+        who: String,
         /// Do it.
         #[arg(long)]
         yes: bool,

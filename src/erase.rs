@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use hub_config::Role;
 use hub_domain::envelope::Meta;
 use hub_domain::id::{UserId, login_stream};
+use hub_store::Store;
 use hub_store::erase::Estate;
 use serde_json::json;
 
@@ -15,15 +16,11 @@ use crate::roles;
 const FAREWELL_WITHIN: Duration = Duration::from_secs(30);
 
 /// `hub erase user`
-pub fn user(email: &str, yes: bool, json: bool) -> Result<()> {
+pub fn user(who: &str, yes: bool, json: bool) -> Result<()> {
     let settings = roles::load(Role::Migrate)?;
     roles::runtime()?.block_on(async {
         let store = roles::open(&settings).await?;
-        let address = email.trim().to_lowercase();
-        let login = store.stored_login(login_stream(&address)).await?;
-        let user = login
-            .with_context(|| format!("nobody is registered as {address}"))?
-            .user;
+        let user = find(&store, who).await?;
         let found = store.estate(user).await?;
         if !yes {
             show(user, &found, None, json);
@@ -37,6 +34,21 @@ pub fn user(email: &str, yes: bool, json: bool) -> Result<()> {
         show(user, &found, Some(told), json);
         Ok(())
     })
+}
+
+/// The user with this address or id. Whose erasure has begun has no login any more, but an id.
+async fn find(store: &Store, who: &str) -> Result<UserId> {
+    if let Ok(id) = who.trim().parse() {
+        let user = UserId(id);
+        let is_known = store.estate(user).await? != Estate::default();
+        return is_known
+            .then_some(user)
+            .with_context(|| format!("there is nothing of a user {id}"));
+    }
+    let address = who.trim().to_lowercase();
+    let login = store.stored_login(login_stream(&address)).await?;
+    let login = login.with_context(|| format!("nobody is registered as {address}"))?;
+    Ok(login.user)
 }
 
 fn show(user: UserId, found: &Estate, told: Option<bool>, json: bool) {

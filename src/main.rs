@@ -50,8 +50,8 @@ fn main() -> ExitCode {
         Verb::Explain { message, shown } => explain::run(message, shown),
         Verb::Import(wishes) => import::run(&wishes),
         Verb::Erase {
-            what: Erase::User { email, yes, json },
-        } => erase::user(&email, yes, json),
+            what: Erase::User { who, yes, json },
+        } => erase::user(&who, yes, json),
         Verb::Dlq { what } => dlq::run(&what),
         Verb::Translate {
             platform,

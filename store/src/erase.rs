@@ -48,7 +48,7 @@ pub struct Connection {
 }
 
 /// What there is of a person, in numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Estate {
     /// Connected accounts, disconnected ones included.
     pub accounts: i64,

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::dlq::{dlq, parked};
+use crate::replay::hub;
 use crate::world::{User, World, eventually};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -156,6 +158,47 @@ async fn whoever_wants_their_data_deleted_is_forgotten_and_nobody_else() {
     .await;
     let unknown = format!("{}/api/deletion/{}", world.base(), "0".repeat(48));
     world.http().get(&unknown).await.refuses(404, "NOT_FOUND");
+}
+
+#[tokio::test]
+async fn whoever_has_more_waits_for_an_operator_before_all_of_it_goes() {
+    let world = World::start().await;
+    let cay = world.register().await;
+    let (page, person) = ("104857600450005", "10158000000000005");
+    connect(&world, &cay, page, json!({ "person": person })).await;
+    world.connect_facebook(&cay).await;
+
+    let answers = leave(&world, "delete", person, json!({})).await;
+    let code = answers[0].1["confirmation_code"].as_str().expect("a code");
+    let status = format!("{}/api/deletion/{code}", world.base());
+    let mut entry = Value::Null;
+    eventually("somebody is asked", SOON, async || {
+        let all = parked(&world, &["--queue", "departure"]);
+        entry = all.first().cloned().unwrap_or_default();
+        (all.len() == 1).then_some(()).ok_or(all)
+    })
+    .await;
+    assert_eq!(count(&world, NEEDS).await, 1);
+    cay.get("/api/auth/me").await.expect(200);
+    let text = world.http().get(&status).await.raw;
+    assert!(text.contains("are being deleted"), "{text}");
+
+    let reason = entry["reason"].as_str().expect("a reason");
+    let (_, rest) = reason.split_once("user ").expect("whom it is about");
+    let user = &rest[..36];
+    let erased = hub(&world, &["erase", "user", user, "--yes"]);
+    assert!(erased.status.success(), "{erased:?}");
+    let id = entry["id"].as_str().expect("an id");
+    dlq(&world, &["retry", id]).expect("nobody is in the way");
+    eventually("the end", SOON, async || {
+        let text = world.http().get(&status).await.raw;
+        text.contains("is deleted").then_some(()).ok_or(text)
+    })
+    .await;
+    assert_eq!(cay.get("/api/auth/me").await.status, 401);
+    let nobody = uuid::Uuid::new_v4().to_string();
+    let nothing = hub(&world, &["erase", "user", &nobody, "--yes"]);
+    assert!(!nothing.status.success(), "{nothing:?}");
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ fn said(output: &Output) -> String {
 }
 
 /// Runs `hub dlq` and returns what it said, if it went well.
-fn dlq(world: &World, arguments: &[&str]) -> Result<String, String> {
+pub fn dlq(world: &World, arguments: &[&str]) -> Result<String, String> {
     let output = hub(world, &[&["dlq"], arguments].concat());
     match output.status.success() {
         true => Ok(said(&output)),
@@ -35,7 +35,7 @@ fn dlq(world: &World, arguments: &[&str]) -> Result<String, String> {
 }
 
 /// Everything that is parked.
-fn parked(world: &World, arguments: &[&str]) -> Vec<Value> {
+pub fn parked(world: &World, arguments: &[&str]) -> Vec<Value> {
     let said = dlq(world, &[&["list", "--json"], arguments].concat()).expect("a list");
     let lines = said.lines();
     lines

@@ -89,7 +89,8 @@ async fn deauthorize(
     tag = "Webhooks",
     summary = "Take note that somebody wants their data deleted",
     description = "Meta's data deletion callback. Whoever had connected an account is erased, as with \
-        `DELETE /api/auth/me`. The same request again gets the same answer and changes nothing.",
+        `DELETE /api/auth/me`; who has connected other accounts too, after an operator has looked. The \
+        same request again gets the same answer and changes nothing.",
     params(("platform" = inline(schema::PlatformName), Path, description = "Facebook, Instagram or WhatsApp")),
     request_body(
         content = ask::SignedRequest,

@@ -27,6 +27,7 @@ async fn keep_tokens(world: &World, owner: Owner) {
         access_token: Secret::new("access"),
         refresh_token: None,
         expires_in_s: None,
+        granted: None,
     };
     let kept = world.store.put_account_tokens(owner, &connected, None);
     kept.await.unwrap();

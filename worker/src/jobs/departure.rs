@@ -6,7 +6,10 @@
 //!
 //! **Deletion.** Whoever connected an account is the user it belongs to here: that user is erased, as
 //! if they had asked the hub itself ([`super::erase`]). Nothing less makes unreadable what came
-//! through the account, because everything of a user is sealed under the same keys.
+//! through the account, because everything of a user is sealed under the same keys. A user who has, or
+//! ever had, accounts that this person did not connect would lose them too, and for good: then the
+//! permission counts as taken back, and the job waits parked for an operator, who erases the user and
+//! retries, or discards it.
 //!
 //! Promises: what a request is about is written down before anything is done about it, so a crash
 //! loses nobody; the same request again, however much later, does nothing again. A person whom nobody
@@ -62,6 +65,15 @@ pub fn job(place: Place, person: Key, wish: Wish, request: Key) -> NewJob {
     }
 }
 
+/// What an operator has to know.
+fn held(user: UserId) -> String {
+    format!(
+        "somebody asked Meta for the deletion of their data; user {user} also has accounts that this \
+         person did not connect, and a user is erased as a whole: `hub erase user {user} --yes`, then \
+         retry; or discard this"
+    )
+}
+
 impl Departure {
     /// The queue, worked by this process.
     pub fn new(context: Context) -> Self {
@@ -103,6 +115,23 @@ impl Departure {
         Ok(())
     }
 
+    /// Who would lose more than what this person has connected.
+    async fn who_has_more(&self, person: Key, users: &[UserId]) -> Result<Option<UserId>> {
+        let store = self.context.store();
+        let agreed = store.agreed(person).await?;
+        for user in users {
+            let theirs = agreed.iter().filter(|owner| owner.user == *user);
+            let theirs: Vec<_> = theirs.map(|owner| owner.account).collect();
+            // An erasure that has begun takes the agreements away.
+            let is_begun = theirs.is_empty();
+            let all = store.connections(*user).await?;
+            if !is_begun && all.iter().any(|it| !theirs.contains(&it.account)) {
+                return Ok(Some(*user));
+            }
+        }
+        Ok(None)
+    }
+
     /// Begins to erase them; true once all of them are.
     async fn erase(&self, users: &[UserId], command: Place) -> Result<bool> {
         let store = self.context.store();
@@ -138,8 +167,15 @@ impl Queue for Departure {
         };
         match it.wish {
             Wish::Deauthorized => self.take_back(it.person).await?,
-            Wish::Deletion if self.erase(&departed.users, command).await? => {}
-            Wish::Deletion => return Ok(Outcome::Again(ERASED_WITHIN)),
+            Wish::Deletion => {
+                if let Some(user) = self.who_has_more(it.person, &departed.users).await? {
+                    self.take_back(it.person).await?;
+                    return Ok(Outcome::Park { reason: held(user) });
+                }
+                if !self.erase(&departed.users, command).await? {
+                    return Ok(Outcome::Again(ERASED_WITHIN));
+                }
+            }
         }
         self.context.store().end_departure(it.request).await?;
         Ok(Outcome::Done)
