@@ -5,16 +5,19 @@
 //! with the recorded payloads of `domain/tests`. What a target finds lies in `artifacts/`; it belongs
 //! into a test of `domain/` with the fix.
 //!
-//! A new platform is one file in `fuzz_targets/` and one entry in `Cargo.toml`.
+//! A new platform is one file in `fuzz_targets/` and one entry in `Cargo.toml`. Telegram user accounts
+//! have a check of their own: what they tell comes from a session and not over a webhook.
 
 pub mod teams;
 
 use chrono::DateTime;
 use hub_domain::event::Event;
+use hub_domain::id::Epoch;
 use hub_domain::platform::call::PollStep;
 use hub_domain::platform::fact::Fact;
 use hub_domain::platform::http::{HttpRequest, HttpResponse, TransportError};
 use hub_domain::platform::media::{self as places, MediaStep};
+use hub_domain::platform::telegram_user::{Chat, Told};
 use hub_domain::platform::{self, Adapter, App, Credentials, Platform};
 use hub_domain::secret::Secret;
 use hub_domain::{signature, text as texts};
@@ -65,6 +68,61 @@ pub fn adapter(platform: Platform, data: &[u8]) {
         let _ = adapter.interpret(&answer);
         let _ = adapter.refreshed(&answer);
         poll(adapter, &app, &answer, data);
+    }
+}
+
+/// What a session of a Telegram user account writes down: as a whole, and its items told twice in the
+/// first epoch and in a later one, by themselves and as history.
+///
+/// # Panics
+/// When something does not hold.
+pub fn telegram_user(data: &[u8]) {
+    let Some(adapter) = platform::adapter(Platform::Telegram) else {
+        return;
+    };
+    let app = app();
+    // A future version is the one thing that is JSON and cannot be read.
+    for fact in adapter.translate(&app, None, data).unwrap_or_default() {
+        can_be_stored(&fact);
+    }
+    let Ok(body) = serde_json::from_slice::<Value>(data) else {
+        return;
+    };
+    let items = match body["items"].as_array() {
+        Some(items) => items.clone(),
+        None => vec![body.clone()],
+    };
+    // Nobody but a session says such things.
+    let secret = [(
+        "x-telegram-bot-api-secret-token".to_owned(),
+        app.webhook_secret.expose().to_owned(),
+    )];
+    let is_told = body.get("mtproto").is_some();
+    assert!(!is_told || adapter.verify(&app, &secret, data).is_err());
+    for (epoch, history) in [
+        (Epoch::FIRST, false),
+        (Epoch::FIRST, true),
+        (Epoch(7), false),
+        (Epoch(7), true),
+    ] {
+        let told = Told {
+            epoch,
+            history,
+            items: [&items[..], &items[..]].concat(),
+            ..Told::new(ACCOUNT, &[])
+        };
+        let raw = serde_json::to_vec(&told).expect("what was told is plain data");
+        let facts = read(adapter, &app, None, &raw);
+        for fact in &facts {
+            assert_eq!(fact.account.as_deref(), Some(ACCOUNT));
+            assert_eq!(fact.epoch, epoch);
+            assert_eq!(fact.retold, history && !epoch.is_first());
+            // Where an answer goes is where the message came from.
+            let thread = fact.thread.as_deref();
+            if let Some(chat) = thread.and_then(Chat::of_thread) {
+                assert_eq!(Some(&*chat.thread()), thread);
+            }
+        }
     }
 }
 
@@ -146,11 +204,15 @@ fn read(adapter: &dyn Adapter, app: &App, account: Option<&str>, data: &[u8]) ->
     assert!(facts.is_ok() || !is_json, "this is JSON");
     let facts = facts.unwrap_or_default();
     for fact in &facts {
-        assert!(!fact.dedup.is_empty());
-        let shown = serde_json::to_value(fact).expect("a fact is JSON");
-        assert!(!has_zero(&shown), "PostgreSQL takes no such text: {shown}");
+        can_be_stored(fact);
     }
     facts
+}
+
+fn can_be_stored(fact: &Fact) {
+    assert!(!fact.dedup.is_empty());
+    let shown = serde_json::to_value(fact).expect("a fact is JSON");
+    assert!(!has_zero(&shown), "PostgreSQL takes no such text: {shown}");
 }
 
 fn has_zero(value: &Value) -> bool {
