@@ -2,13 +2,14 @@
 
 import sys
 
-from . import client, hub_login, live, meta, s3, stage, teams, telegram, whatsapp, x
+from . import client, hub_login, linkedin, live, meta, s3, stage, teams, telegram, whatsapp, x
 
 CHECKS = {
     "telegram": telegram.run,
     "whatsapp": whatsapp.run,
     "meta": meta.run,
     "x": x.run,
+    "linkedin": linkedin.run,
     "teams": teams.run,
     "login": hub_login.run,
     "live": live.run,

@@ -29,6 +29,7 @@ WHATSAPP = ("845120034567895", "7c4a8d09ca3762af61e59520943dc264")
 VERIFY_TOKEN = "hub-dev-verify"
 TEAMS = ("0d9e7a52-1111-4222-8333-444455556666", "8Q~hub-fictional_ClientSecretForTests01")
 X = ("hubFictionalClientId", "hubFictionalClientSecret0123456789")
+LINKEDIN = ("86hubfictional", "hubTestLinkedInSecret42")
 X_CONSUMER_SECRET = "hubTestConsumerSecret0123456789abcdefghijklmnopqrstuv"
 
 outcomes = []

@@ -111,6 +111,9 @@ pub fn settings(database: &str, base: &str, played: &str) -> Vec<(&'static str, 
         ("FACEBOOK_APP_SECRET", APP.1),
         ("FACEBOOK_API_BASE", played),
         ("FACEBOOK_DIALOG_BASE", played),
+        ("TELEGRAM_USER_API_BASE", played),
+        ("TELEGRAM_API_ID", "1"),
+        ("TELEGRAM_API_HASH", "the hash of a test"),
     ]
     .map(|(name, value)| (name, value.to_owned()))
     .to_vec()

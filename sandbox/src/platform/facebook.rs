@@ -187,11 +187,11 @@ impl Player for Messenger {
         self.state()
             .people
             .insert(psid.clone(), incoming.from_name.clone());
-        self.remember(
-            &page,
-            psid,
-            graph::threads::Line::from_person(&mid, &incoming.text),
-        );
+        let mut line = graph::threads::Line::from_person(&mid, &incoming.text);
+        if let Some(media) = &incoming.media {
+            line = line.with(&media.kind, &media.url);
+        }
+        self.remember(&page, psid, line);
         let webhook = self.message_webhook(&page, psid, &mid, incoming);
         Ok(Written {
             message_id: mid,

@@ -307,15 +307,18 @@ impl Player for Direct {
         self.state()
             .people
             .insert(person.clone(), incoming.from_name.clone());
-        self.remember(&account, person, Line::from_person(&mid, &incoming.text));
+        let mut line = Line::from_person(&mid, &incoming.text);
         let mut message = json!({"mid": mid, "text": incoming.text});
         if incoming.picture {
             let asset = self.world.unique();
             let signature = self.signature(&asset);
             let path = format!("/ig_messaging_cdn/?asset_id={asset}&signature={signature}");
-            let payload = json!({"url": self.world.url(&path)});
+            let url = self.world.url(&path);
+            line = line.with("image", &url);
+            let payload = json!({"url": url});
             message["attachments"] = json!([{"type": "image", "payload": payload}]);
         }
+        self.remember(&account, person, line);
         let item = json!({
             "sender": {"id": person},
             "recipient": {"id": account},

@@ -223,6 +223,12 @@ mod tests {
             },
             Takes {
                 kind: MessageType::File,
+                types: &["audio/wav"],
+                bytes_max: 10,
+                caption_max: 9,
+            },
+            Takes {
+                kind: MessageType::File,
                 types: &[],
                 bytes_max: 200,
                 caption_max: 5,
@@ -264,5 +270,12 @@ mod tests {
         // The wider row counts where the narrow one has no room.
         assert_eq!(CAN.take(File, "audio/ogg", 11, 5), Ok(()));
         assert_eq!(CAN.take(File, "audio/ogg", 1, 5), Ok(()));
+        // Words are for a row that has room for the file.
+        assert_eq!(CAN.take(File, "audio/wav", 10, 9), Ok(()));
+        let wordy = CAN.take(File, "audio/wav", 11, 9);
+        assert!(matches!(
+            wordy,
+            Err(NotTaken::Caption { caption_max: 5, .. })
+        ));
     }
 }

@@ -144,13 +144,10 @@ impl Messenger {
             .into_iter()
             .find(|(psid, ..)| self.thread_id(&token.page, psid) == thread)?;
         let line = |line: &Line| {
-            json!({
-                "id": line.mid,
-                "created_time": graph_time(line.at),
-                "from": self.party(&token.page, &psid, line.by_page),
-                "to": {"data": [self.party(&token.page, &psid, !line.by_page)]},
-                "message": line.text,
-            })
+            line.shown(
+                self.party(&token.page, &psid, line.by_page),
+                self.party(&token.page, &psid, !line.by_page),
+            )
         };
         Some(lines.iter().map(line).collect())
     }

@@ -122,11 +122,11 @@ impl Messenger {
     /// From here on the message exists. The echo and the receipt follow by themselves.
     fn accept(self: &Arc<Self>, draft: Draft, echo_after: Duration) -> String {
         let mid = self.new_mid();
-        self.remember(
-            &draft.page,
-            &draft.psid,
-            graph::threads::Line::from_page(&mid, &draft.text),
-        );
+        let mut line = graph::threads::Line::from_page(&mid, &draft.text);
+        if let Some(media) = &draft.media {
+            line = line.with(&media.kind, &self.url_of(media));
+        }
+        self.remember(&draft.page, &draft.psid, line);
         self.world.ledger.accept(Sent {
             platform: NAME,
             account: draft.page.clone(),

@@ -6,6 +6,7 @@ use super::send::Draft;
 use super::{Messenger, NAME};
 use crate::deliver::Webhook;
 use crate::platform::{Incoming, graph};
+use crate::upload::SentFile;
 use crate::world::now_ms;
 
 /// Where the hub receives them.
@@ -41,6 +42,11 @@ impl Messenger {
         self.envelope(page, item)
     }
 
+    /// Where a file is that the Page has sent.
+    pub(super) fn url_of(&self, media: &SentFile) -> String {
+        self.world.url(&format!("/media/{NAME}/{}", media.file))
+    }
+
     /// The Page has written, which is how a sender learns that its message exists.
     pub(super) fn echo_webhook(&self, draft: &Draft, mid: &str) -> Webhook {
         // A number when it is one, as Meta sends it, although it may not fit a double.
@@ -54,7 +60,7 @@ impl Messenger {
             message["text"] = draft.text.clone().into();
         }
         if let Some(media) = &draft.media {
-            let url = self.world.url(&format!("/media/{NAME}/{}", media.file));
+            let url = self.url_of(media);
             message["attachments"] = json!([{"type": media.kind, "payload": {"url": url}}]);
         }
         if let Some(metadata) = &draft.metadata {

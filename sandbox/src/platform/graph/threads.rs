@@ -22,6 +22,8 @@ pub(in crate::platform) struct Line {
     pub(in crate::platform) text: String,
     pub(in crate::platform) by_page: bool,
     pub(in crate::platform) at: DateTime<Utc>,
+    /// What came with it, as a thread shows it: in other words than a webhook.
+    attachments: Vec<Value>,
 }
 
 /// What an account and a person have exchanged, newest first.
@@ -48,6 +50,7 @@ impl Line {
             text: text.to_owned(),
             by_page: false,
             at: Utc::now(),
+            attachments: Vec::new(),
         }
     }
 
@@ -57,6 +60,34 @@ impl Line {
             by_page: true,
             ..Self::from_person(mid, text)
         }
+    }
+
+    /// A file came with it: `image`, `video`, `audio` or `file`.
+    pub(in crate::platform) fn with(mut self, kind: &str, url: &str) -> Self {
+        let id = format!("{}.{}", self.mid, self.attachments.len());
+        let shown = match kind {
+            "image" => json!({"id": id, "mime_type": "image/jpeg", "image_data": {"url": url}}),
+            "video" => json!({"id": id, "mime_type": "video/mp4", "video_data": {"url": url}}),
+            "audio" => json!({"id": id, "mime_type": "audio/mpeg", "file_url": url}),
+            _ => json!({"id": id, "mime_type": "application/octet-stream", "file_url": url}),
+        };
+        self.attachments.push(shown);
+        self
+    }
+
+    /// As a thread shows it, between these parties.
+    pub(in crate::platform) fn shown(&self, from: Value, to: Value) -> Value {
+        let mut shown = json!({
+            "id": self.mid,
+            "created_time": graph_time(self.at),
+            "from": from,
+            "to": {"data": [to]},
+            "message": self.text,
+        });
+        if !self.attachments.is_empty() {
+            shown["attachments"] = json!({"data": self.attachments});
+        }
+        shown
     }
 }
 

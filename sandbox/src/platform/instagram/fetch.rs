@@ -46,13 +46,10 @@ impl Direct {
             .into_iter()
             .find(|(person, _)| self.thread_id(&token.page, person) == thread)?;
         let line = |line: &Line| {
-            json!({
-                "id": line.mid,
-                "created_time": graph_time(line.at),
-                "from": self.party(&token.page, &person, line.by_page),
-                "to": {"data": [self.party(&token.page, &person, !line.by_page)]},
-                "message": line.text,
-            })
+            line.shown(
+                self.party(&token.page, &person, line.by_page),
+                self.party(&token.page, &person, !line.by_page),
+            )
         };
         Some(lines.iter().map(line).collect())
     }

@@ -123,7 +123,10 @@ impl Direct {
     /// From here on the message exists. The echo and the receipt follow by themselves.
     fn accept(self: &Arc<Self>, draft: Draft, echo_after: Duration) -> String {
         let mid = self.new_mid();
-        let line = Line::from_page(&mid, &draft.text);
+        let mut line = Line::from_page(&mid, &draft.text);
+        if let Some(media) = &draft.media {
+            line = line.with(&media.kind, &self.url_of(media));
+        }
         self.remember(&draft.account, &draft.person, line);
         self.world.ledger.accept(Sent {
             platform: NAME,
@@ -158,12 +161,16 @@ impl Direct {
         mid
     }
 
+    fn url_of(&self, media: &SentFile) -> String {
+        self.world.url(&format!("/control/media/{}", media.file))
+    }
+
     fn echo(&self, draft: &Draft, mid: &str) -> Value {
         let mut message = json!({"mid": mid, "is_echo": true});
         match &draft.media {
             None => message["text"] = draft.text.clone().into(),
             Some(media) => {
-                let url = self.world.url(&format!("/control/media/{}", media.file));
+                let url = self.url_of(media);
                 message["attachments"] = json!([{"type": media.kind, "payload": {"url": url}}]);
             }
         }

@@ -53,7 +53,8 @@ impl Site {
         if call.param("code_challenge").is_some() {
             return wrong("Bummer, something went wrong: unexpected code_challenge.");
         }
-        let scope = param("scope");
+        // LinkedIn's own client separates them by commas, its documentation by spaces.
+        let scope = param("scope").replace(',', " ");
         if !scope.split(' ').any(|asked| asked == "openid") {
             return wrong("Bummer, something went wrong: the openid scope is needed.");
         }
