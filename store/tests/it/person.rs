@@ -155,7 +155,7 @@ impl Person {
                 .put_account_tokens(owner, &connected, None)
                 .await
                 .unwrap();
-            let person = store.person(platform, &self.name);
+            let person = store.person(platform, self.name);
             store.put_agreement(owner, person, None).await.unwrap();
             store.put_owner(platform, route, owner).await.unwrap();
             let event = AccountConnected {
