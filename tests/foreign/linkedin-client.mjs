@@ -9,7 +9,10 @@ const { AuthClient, RestliClient } = require('linkedin-api-client');
 const axios = createRequire(require.resolve('linkedin-api-client'))('axios');
 
 const [there, clientId, clientSecret, redirectUrl] = process.argv.slice(2);
-const sent = (config) => ({ ...config, url: there + new URL(config.url).pathname });
+const sent = (config) => {
+  const { pathname, search } = new URL(config.url);
+  return { ...config, url: there + pathname + search };
+};
 (axios.default ?? axios).interceptors.request.use(sent);
 const rest = new RestliClient({ proxy: false });
 rest.axiosInstance.interceptors.request.use(sent);

@@ -58,7 +58,7 @@ def run(stage):
         _reads(stage, client, token)
         _comments(stage, client, token)
         with check("linkedin: a refresh token, where the app is given one, is good for the next token"):
-            call("POST", f"{stage.sandbox}/control/linkedin/tokens", {"refresh": True})
+            call("PUT", f"{stage.sandbox}/control/linkedin/tokens", {"refresh": True})
             first = sign_in(stage, client)
             second = client("refresh", token=first["refresh_token"])
             true("no new token came", second["access_token"] not in (token, first["access_token"]))
