@@ -15,6 +15,9 @@ async fn connect(world: &World, user: &User) -> (String, String) {
     let person = uuid::Uuid::new_v4().to_string();
     let named = json!({ "id": person, "name": "Nora Wind" });
     world.control("teams/people", &named).await;
+    let start = user.get("/api/oauth/connect/teams").await;
+    let url = start.text("/authorizationUrl");
+    assert!(url.contains("/consumers/oauth2/v2.0/authorize") && url.contains("code_challenge="));
     (world.connect(user, "teams").await, person)
 }
 
